@@ -1,0 +1,318 @@
+"""What dataset plugins share: fetching, unpacking, decoding and serving, all with limits.
+
+Nothing that comes from outside is trusted with a path, unpickled or decoded without bounds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orch.contracts import Progress, Source, Split
+from orch.errors import DataError
+
+MAX_PIXELS = 50_000_000
+MAX_MEMBERS = 1_000_000
+MAX_BYTES = 64 * 2**30  # of one unpacked archive
+IMAGE_FORMATS = ("JPEG", "PNG")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+DAMAGED = (EOFError, OSError, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+
+
+# ── fetching ────────────────────────────────────────────────────────────────────────────────
+
+
+def fetch(source: Source, folder: Path, progress: Progress) -> Path:
+    """Download a source into `folder`, check its size and SHA-256, return the file.
+
+    Raises:
+        DataError: it cannot be reached, or is not the file that was published.
+    """
+    import pooch
+    import requests
+
+    name = PurePosixPath(source.url).name
+    try:
+        path = pooch.retrieve(
+            source.url,
+            known_hash=f"sha256:{source.sha256}",
+            fname=name,
+            path=folder,
+            downloader=pooch.HTTPDownloader(
+                progressbar=_Meter(source, progress),  # pyright: ignore[reportArgumentType]
+                timeout=60,
+            ),
+        )
+    except requests.RequestException as error:
+        raise DataError(
+            f"{source.url} cannot be fetched ({type(error).__name__}); nothing was changed",
+            "fetch it elsewhere, then: orch datasets add NAME --from PATH",
+        ) from error
+    except ValueError:
+        raise DataError(
+            f"{source.url} has not the published SHA-256 {source.sha256[:12]}…; it was deleted",
+            "try again later, or give a copy of your own: orch datasets add NAME --from PATH",
+        ) from None
+    return Path(path)
+
+
+class _Meter:
+    """The progress bar that pooch drives; it also stops a download that outgrows its size."""
+
+    def __init__(self, source: Source, progress: Progress) -> None:
+        self.total = source.bytes
+        self._source = source
+        self._progress = progress
+        self._done = 0
+
+    def update(self, count: int) -> None:
+        self._done += count
+        if self._done > self._source.bytes:
+            raise DataError(
+                f"{self._source.url} is larger than the published {self._source.bytes:,} bytes; "
+                "the download was stopped and deleted"
+            )
+        self._progress("fetching", self._done, self._source.bytes)
+
+    def reset(self) -> None:
+        self._done = 0
+
+    def close(self) -> None:
+        self._progress("fetching", self._source.bytes, self._source.bytes)
+
+
+def verify(path: Path, source: Source) -> None:
+    """Check that a local file is the published one.
+
+    Raises:
+        DataError: its size or SHA-256 differs.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != source.sha256:
+        raise DataError(
+            f"{path} is not the published file: its SHA-256 is {digest[:12]}…, "
+            f"not {source.sha256[:12]}…; nothing was changed",
+            "fetch it again; if you changed it on purpose, unpack it and give the folder",
+        )
+
+
+# ── unpacking ───────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def unpacked(source: Path, scratch: Path, progress: Progress) -> Iterator[Path]:
+    """Yield `source` if it is a folder, else the folder that the archive unpacks to.
+
+    Raises:
+        DataError: no such file, no archive, damaged, over the limits, or trying to escape.
+    """
+    if source.is_dir():
+        yield source
+        return
+    if not source.is_file():
+        raise DataError(f"{source} does not exist; nothing was changed")
+    target = scratch / "unpacked"
+    target.mkdir()
+    try:
+        extract(source, target, progress)
+        yield target
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def extract(archive: Path, target: Path, progress: Progress) -> None:
+    """Unpack a tar (plain, gz, bz2, xz) or zip archive of regular files into `target`.
+
+    Every member is checked by us before it is written: no absolute path, no `..`, no link, no
+    device, no more than MAX_MEMBERS members and MAX_BYTES bytes.
+
+    Raises:
+        DataError: naming the archive and what is wrong with it.
+    """
+    if tarfile.is_tarfile(archive):
+        reader = _extract_tar
+    elif zipfile.is_zipfile(archive):
+        reader = _extract_zip
+    else:
+        raise DataError(
+            f"{archive} is not a tar or zip archive, or it is damaged; nothing was changed"
+        )
+    try:
+        reader(archive, target, progress)
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise DataError(
+            f"{archive} is truncated or damaged ({error}); nothing was changed",
+            "fetch or copy it again",
+        ) from error
+
+
+def _extract_tar(archive: Path, target: Path, progress: Progress) -> None:
+    quota = _Quota(archive)
+    with tarfile.open(archive, "r:*") as tar:
+        for count, member in enumerate(tar):
+            place = _place(archive, target, member.name)
+            if member.isdir():
+                place.mkdir(parents=True, exist_ok=True)
+                continue
+            stream = tar.extractfile(member) if member.isreg() else None
+            if stream is None:
+                raise DataError(f"{archive} holds {member.name!r}, which is a link or a device")
+            with stream:
+                quota.write(stream, place, member.size)
+            if count % 500 == 0:
+                progress("unpacking", count, None)
+
+
+def _extract_zip(archive: Path, target: Path, progress: Progress) -> None:
+    quota = _Quota(archive)
+    with zipfile.ZipFile(archive) as packed:
+        members = packed.infolist()
+        for count, member in enumerate(members):
+            place = _place(archive, target, member.filename)
+            if member.is_dir():
+                place.mkdir(parents=True, exist_ok=True)
+                continue
+            with packed.open(member) as stream:
+                quota.write(stream, place, member.file_size)
+            if count % 500 == 0:
+                progress("unpacking", count, len(members))
+
+
+def _place(archive: Path, target: Path, name: str) -> Path:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in name or "\0" in name:
+        raise DataError(f"{archive} holds {name!r}, which would be written outside its folder")
+    return target.joinpath(*path.parts)
+
+
+class _Quota:
+    """Counts what an archive writes and stops it at the limits."""
+
+    def __init__(self, archive: Path) -> None:
+        self._archive = archive
+        self._members = 0
+        self._bytes = 0
+
+    def write(self, stream: IO[bytes], place: Path, claimed: int) -> None:
+        self._members += 1
+        place.parent.mkdir(parents=True, exist_ok=True)
+        written = 0
+        with place.open("xb") as file:
+            while chunk := stream.read(1 << 20):
+                written += len(chunk)
+                self._bytes += len(chunk)
+                if self._bytes > MAX_BYTES or self._members > MAX_MEMBERS:
+                    raise DataError(f"{self._archive} unpacks to more than is accepted")
+                file.write(chunk)
+        if written != claimed:
+            raise EOFError(f"{place.name} has {written} of {claimed} bytes")
+
+
+# ── decoding ────────────────────────────────────────────────────────────────────────────────
+
+
+def decode_image(path: Path) -> NDArray[np.uint8]:
+    """Decode a JPEG or PNG file to uint8 (height, width, 3), RGB.
+
+    Raises:
+        DataError: it does not decode or has more than MAX_PIXELS pixels; the file is named.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"{path} has {image.width} × {image.height} pixels: too many")
+            return np.asarray(image.convert("RGB"), np.uint8)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(
+            f"{path} does not decode as an image ({error}); nothing was changed",
+            "repair or remove that file, then run the same command again",
+        ) from error
+
+
+# ── class folders ───────────────────────────────────────────────────────────────────────────
+
+
+def class_files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
+    """List the images of `folder/<class>/`, by class and then by name, with class indices.
+
+    Raises:
+        DataError: the folder of a class is missing or holds no image.
+    """
+    found: list[tuple[Path, int]] = []
+    for index, name in enumerate(classes):
+        place = folder / name
+        if not place.is_dir():
+            raise DataError(f"{place} is missing: every class needs a folder of images")
+        images = sorted(p for p in place.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not images:
+            raise DataError(f"{place} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        found.extend((path, index) for path in images)
+    return found
+
+
+# ── arrays as a dataset's installed form ────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class ArraySplit:
+    """A split whose examples are one array: uint8 (n, height, width, 3), int64 (n,)."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """One example, uint8 (height, width, 3)."""
+        return self.images[index]
+
+
+def save_split(folder: Path, split: str, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+    """Write a split as `<split>_images.npy` and `<split>_labels.npy`."""
+    np.save(folder / f"{split}_images.npy", images)
+    np.save(folder / f"{split}_labels.npy", labels.astype(np.int64))
+
+
+def load_splits(folder: Path) -> Mapping[str, Split]:
+    """Open, memory-mapped, the splits that `save_split` wrote."""
+    return {
+        path.name.removesuffix("_images.npy"): ArraySplit(
+            np.load(path, mmap_mode="r"),
+            np.load(path.with_name(path.name.replace("_images", "_labels"))),
+        )
+        for path in sorted(folder.glob("*_images.npy"))
+    }
+
+
+def stratified(
+    labels: NDArray[np.int64], fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide example indices into (rest, part): `fraction` of each class, rounded, into part.
+
+    Both are sorted, disjoint, and together all indices.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        chosen[rng.permutation(members)[: round(len(members) * fraction)]] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+Decoder = Callable[[Path], NDArray[np.uint8]]

@@ -1,0 +1,171 @@
+"""Engines: SQLite with the settings that keep acknowledged rows, and errors in our words.
+
+Source of the settings: SQLite's documentation of WAL mode, `synchronous` and transactions.
+With WAL and synchronous=FULL a commit that returned survives a crash of program and machine;
+BEGIN IMMEDIATE takes the write lock first, where waiting works.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from orch_db.errors import (
+    DatabaseError,
+    FullError,
+    LockedError,
+    NotADatabaseError,
+    ReadOnlyError,
+)
+
+BUSY_SECONDS = 15.0
+NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph"})
+HEADER = b"SQLite format 3\0"
+
+
+def parse_url(text: str) -> URL:
+    """Read a database URL.
+
+    Raises:
+        DatabaseError: it is no URL, or of a database that is not supported.
+    """
+    try:
+        url = make_url(text)
+        url.get_dialect()
+    except (ArgumentError, NoSuchModuleError):
+        raise DatabaseError(
+            "the database URL cannot be understood", "write sqlite:////folder/orch.db"
+        ) from None
+    if url.get_backend_name() != "sqlite":
+        raise DatabaseError(
+            f"databases of the kind {url.get_backend_name()} are not supported yet",
+            "write sqlite:////folder/orch.db",
+        )
+    return url
+
+
+def open_engine(
+    text: str,
+    *,
+    write: bool,
+    busy_seconds: float = BUSY_SECONDS,
+    allow_network: bool = False,
+) -> Engine:
+    """Open a database for writing or for reading; a writer creates the file, owner-only.
+
+    Raises:
+        NotADatabaseError: the file is something else; it was not touched.
+        DatabaseError: it lies on a network file system and `allow_network` is not given.
+    """
+    url = parse_url(text)
+    path = Path(url.database or "")
+    _check_file(path)
+    if write:
+        _check_file_system(path, allow_network)
+        with _translated_os(path):
+            os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
+    engine = create_engine(url, connect_args={"timeout": busy_seconds})
+    event.listen(engine, "connect", _on_connect_write if write else _on_connect_read)
+    event.listen(engine, "begin", _begin_immediate if write else _begin)
+    return engine
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file() or not path.stat().st_size:
+        return
+    with _translated_os(path), path.open("rb") as file:
+        if file.read(len(HEADER)) != HEADER:
+            raise NotADatabaseError(
+                f"{path} is not an SQLite database; it was not touched",
+                "move it away, or choose another with ORCH_DATABASE_URL",
+            )
+
+
+def _check_file_system(path: Path, allow_network: bool) -> None:
+    kind = _file_system(path)
+    if kind in NETWORK_FILE_SYSTEMS and not allow_network:
+        raise DatabaseError(
+            f"{path} lies on a network file system ({kind}), where SQLite can lose data",
+            "use a local folder, or accept the risk with ORCH_ALLOW_NETWORK_FILESYSTEM=1",
+        )
+
+
+def _file_system(path: Path) -> str:
+    """The type of the file system that holds a path, as Linux lists it; "" where unknown."""
+    mounts = Path("/proc/mounts")
+    if not mounts.is_file():
+        return ""
+    best, kind = -1, ""
+    resolved = path.resolve().as_posix()
+    for line in mounts.read_text().splitlines():
+        _, point, file_system, *_ = line.split()
+        inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
+        if inside and len(point) > best:
+            best, kind = len(point), file_system
+    return kind
+
+
+def _on_connect_write(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _on_connect_read(connection: Any, _: Any) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA query_only=ON")
+
+
+def _begin_immediate(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+@contextmanager
+def translated(engine: Engine) -> Iterator[None]:
+    """Turn the driver's errors into ours, naming the database and what is safe."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise _translate(error, engine.url.database or "the database") from error
+
+
+def _translate(error: DBAPIError, where: str) -> DatabaseError:
+    text = str(error.orig)
+    safe = "what was recorded before is safe"
+    if "locked" in text or "busy" in text:
+        return LockedError(
+            f"{where} is locked by another process; {safe}",
+            f"see who holds it: fuser -v {where}",
+        )
+    if "readonly" in text or "read-only" in text:
+        return ReadOnlyError(
+            f"{where} cannot be written; {safe}", f"check its owner and mode: ls -l {where}"
+        )
+    if "full" in text or "disk I/O" in text:
+        return FullError(f"{where}: {text}; {safe}", "free some space, then run the same again")
+    if "not a database" in text or "malformed" in text:
+        return NotADatabaseError(f"{where}: {text}; it was not touched", "restore a backup of it")
+    if "unable to open" in text:
+        return ReadOnlyError(f"{where} cannot be opened", f"check its folder: ls -ld {where}")
+    return DatabaseError(f"{where}: {text}; {safe}")
+
+
+@contextmanager
+def _translated_os(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ReadOnlyError(
+            f"{path} cannot be opened: {error.strerror}", f"check its owner and mode: ls -l {path}"
+        ) from None

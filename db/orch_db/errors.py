@@ -1,0 +1,36 @@
+"""What can go wrong with the database, each with the command that helps."""
+
+from __future__ import annotations
+
+
+class DatabaseError(Exception):
+    """The database refused; `hint` is what to do next."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class LockedError(DatabaseError):
+    """Another process held the database for longer than the busy timeout."""
+
+
+class ReadOnlyError(DatabaseError):
+    """The database may be read but not written."""
+
+
+class FullError(DatabaseError):
+    """No space is left for the database."""
+
+
+class NotADatabaseError(DatabaseError):
+    """The file is something else; it was not touched."""
+
+
+class SchemaError(DatabaseError):
+    """The schema is older or newer than this program."""
+
+
+class NotUniqueError(DatabaseError):
+    """A prefix fits more than one id."""

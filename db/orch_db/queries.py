@@ -1,0 +1,142 @@
+"""Reads. Nothing here writes; the connection refuses to."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Engine, Row, Select, func, select
+
+from orch_db import schema
+from orch_db.connect import open_engine, translated
+from orch_db.errors import NotUniqueError
+from orch_db.records import Board, EpochRecord, SweepRecord, TrialRecord
+from orch_db.tables import Epoch, Sweep, Trial
+
+
+class Queries:
+    """Frozen records out of the database; an absent or empty one has none."""
+
+    def __init__(self, engine: Engine | None) -> None:
+        self._engine = engine if engine is not None and schema.check(engine) else None
+
+    @classmethod
+    def open(cls, url: str) -> Queries:
+        """Open the database at a URL for reading; it is not created."""
+        from pathlib import Path
+
+        from orch_db.connect import parse_url
+
+        path = Path(parse_url(url).database or "")
+        return cls(open_engine(url, write=False) if path.is_file() else None)
+
+    def close(self) -> None:
+        """Close all connections."""
+        if self._engine is not None:
+            self._engine.dispose()
+
+    def sweeps(self, limit: int | None = None) -> list[SweepRecord]:
+        """Sweeps, newest first."""
+        rows = self._rows(
+            select(Sweep.__table__).order_by(Sweep.created_at.desc(), Sweep.id).limit(limit)
+        )
+        return self._with_counts(rows)
+
+    def sweep(self, prefix: str) -> SweepRecord | None:
+        """The sweep whose id begins with `prefix`.
+
+        Raises:
+            NotUniqueError: several do.
+        """
+        rows = self._rows(
+            select(Sweep.__table__).where(Sweep.id.startswith(prefix, autoescape=True)).limit(2)
+        )
+        _one("sweep", prefix, rows)
+        return self._with_counts(rows)[0] if rows else None
+
+    def trial(self, prefix: str) -> TrialRecord | None:
+        """The trial whose id begins with `prefix`.
+
+        Raises:
+            NotUniqueError: several do.
+        """
+        rows = self._rows(
+            select(Trial.__table__).where(Trial.id.startswith(prefix, autoescape=True)).limit(2)
+        )
+        _one("trial", prefix, rows)
+        return TrialRecord(**rows[0]) if rows else None
+
+    def trials(self, sweep_id: str) -> list[TrialRecord]:
+        """A sweep's trials, in the order they were suggested."""
+        rows = self._rows(
+            select(Trial.__table__).where(Trial.sweep_id == sweep_id).order_by(Trial.number)
+        )
+        return [TrialRecord(**row) for row in rows]
+
+    def epochs(self, trial_id: str) -> list[EpochRecord]:
+        """The epochs of a trial's last attempt that reported any."""
+        last = select(func.max(Epoch.attempt)).where(Epoch.trial_id == trial_id)
+        rows = self._rows(
+            select(Epoch.__table__)
+            .where(Epoch.trial_id == trial_id, Epoch.attempt == last.scalar_subquery())
+            .order_by(Epoch.epoch)
+        )
+        return [EpochRecord(**row) for row in rows]
+
+    def boards(self, dataset: str | None, top: int) -> list[Board]:
+        """The best completed trials of each board, the board of the newest sweep first."""
+        newest = func.max(Sweep.created_at)
+        found = self._rows(
+            select(Sweep.board, Sweep.dataset, Sweep.metric, Sweep.direction)
+            .where(Sweep.dataset == dataset if dataset else Sweep.id.is_not(None))
+            .group_by(Sweep.board, Sweep.dataset, Sweep.metric, Sweep.direction)
+            .order_by(newest.desc())
+        )
+        return [self._board(row, top) for row in found]
+
+    def _board(self, row: dict[str, Any], top: int) -> Board:
+        order = [Trial.score, Trial.id]
+        if row["direction"] == "maximize":
+            order = [column.desc() for column in order]
+        found = self._rows(
+            select(Trial.__table__)
+            .where(
+                Trial.board == row["board"], Trial.score.is_not(None), Trial.state == "completed"
+            )
+            .order_by(*order)
+            .limit(top)
+        )
+        rows = tuple(TrialRecord(**trial) for trial in found)
+        ids = {trial.sweep_id for trial in rows}
+        sweeps = [
+            SweepRecord(**sweep)
+            for sweep in self._rows(select(Sweep.__table__).where(Sweep.id.in_(ids)))
+        ]
+        limit = sweeps[0].spec.get("limit") if sweeps else None
+        return Board(**row, limit=limit, rows=rows, sweeps={sweep.id: sweep for sweep in sweeps})
+
+    def _with_counts(self, rows: Iterable[dict[str, Any]]) -> list[SweepRecord]:
+        rows = list(rows)
+        counts: dict[str, dict[str, int]] = defaultdict(dict)
+        for row in self._rows(
+            select(Trial.sweep_id, Trial.state, func.count().label("count"))
+            .where(Trial.sweep_id.in_([row["id"] for row in rows]))
+            .group_by(Trial.sweep_id, Trial.state)
+        ):
+            counts[row["sweep_id"]][row["state"]] = row["count"]
+        return [SweepRecord(**row, trials=counts[row["id"]]) for row in rows]
+
+    def _rows(self, statement: Select[Any]) -> list[dict[str, Any]]:
+        if self._engine is None:
+            return []
+        with translated(self._engine), self._engine.connect() as connection:
+            found: list[Row[Any]] = list(connection.execute(statement))
+        return [dict(row._mapping) for row in found]
+
+
+def _one(kind: str, prefix: str, rows: list[dict[str, Any]]) -> None:
+    if len(rows) > 1:
+        raise NotUniqueError(
+            f"several {kind}s have an id that begins with {prefix!r}", "give more characters of it"
+        )

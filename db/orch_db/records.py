@@ -1,0 +1,84 @@
+"""What the database gives back: frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SweepState = Literal["running", "completed", "stopped", "failed"]
+TrialState = Literal["queued", "running", "completed", "pruned", "failed", "lost"]
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """A sweep, and how many of its trials are in each state."""
+
+    id: str
+    name: str
+    state: str
+    dataset: str
+    strategy: str
+    backbone: str
+    metric: str
+    direction: str
+    board: str
+    spec: Mapping[str, Any]
+    versions: Mapping[str, Any]
+    git_commit: str | None
+    created_at: str
+    finished_at: str | None = None
+    trials: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial."""
+
+    id: str
+    sweep_id: str
+    number: int
+    board: str
+    state: str
+    attempt: int
+    seed: int
+    params: Mapping[str, Any]
+    created_at: str
+    plan: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    cut: str | None = None
+    score: float | None = None
+    best_epoch: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    failure_kind: str | None = None
+    failure_message: str | None = None
+    traceback: str | None = None
+    worker: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """The metrics after one epoch of one attempt."""
+
+    trial_id: str
+    attempt: int
+    epoch: int
+    stage: int
+    metrics: Mapping[str, float]
+    seconds: float
+    reported_at: str
+
+
+@dataclass(frozen=True)
+class Board:
+    """Results that may be ranked together, best first."""
+
+    board: str
+    dataset: str
+    metric: str
+    direction: str
+    limit: int | None
+    rows: tuple[TrialRecord, ...]
+    sweeps: Mapping[str, SweepRecord]

@@ -1,0 +1,93 @@
+"""The tables. Times are UTC, ISO 8601; durations are seconds; JSON columns hold plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, MetaData, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """All tables of orch."""
+
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map = {dict[str, Any]: JSON}  # noqa: RUF012  SQLAlchemy reads it as declared
+
+
+class Sweep(Base):
+    """A dataset, a strategy, a search space, an objective and a budget.
+
+    `board` names the group of results that may be ranked together: same data, same validation
+    examples, same metric.
+    """
+
+    __tablename__ = "sweeps"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    state: Mapped[str]
+    dataset: Mapped[str] = mapped_column(index=True)
+    strategy: Mapped[str]
+    backbone: Mapped[str]
+    metric: Mapped[str]
+    direction: Mapped[str]
+    board: Mapped[str] = mapped_column(index=True)
+    spec: Mapped[dict[str, Any]]
+    versions: Mapped[dict[str, Any]]
+    git_commit: Mapped[str | None]
+    created_at: Mapped[str] = mapped_column(index=True)
+    finished_at: Mapped[str | None]
+
+
+class Trial(Base):
+    """One configuration of a sweep and how it ended."""
+
+    __tablename__ = "trials"
+    __table_args__ = (
+        UniqueConstraint("sweep_id", "number"),
+        Index("ix_trials_board_score_id", "board", "score", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    sweep_id: Mapped[str] = mapped_column(ForeignKey("sweeps.id"))
+    number: Mapped[int]
+    board: Mapped[str]
+    state: Mapped[str]
+    attempt: Mapped[int]
+    seed: Mapped[int]
+    params: Mapped[dict[str, Any]]
+    plan: Mapped[dict[str, Any]]
+    cut: Mapped[str | None]
+    score: Mapped[float | None]
+    best_epoch: Mapped[int | None]
+    metrics: Mapped[dict[str, Any]]
+    failure_kind: Mapped[str | None]
+    failure_message: Mapped[str | None]
+    traceback: Mapped[str | None]
+    worker: Mapped[str | None]
+    created_at: Mapped[str]
+    started_at: Mapped[str | None]
+    finished_at: Mapped[str | None]
+    seconds: Mapped[float | None]
+
+
+class Epoch(Base):
+    """The metrics after one epoch of one attempt."""
+
+    __tablename__ = "epochs"
+
+    trial_id: Mapped[str] = mapped_column(ForeignKey("trials.id"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    stage: Mapped[int]
+    metrics: Mapped[dict[str, Any]]
+    seconds: Mapped[float]
+    reported_at: Mapped[str]

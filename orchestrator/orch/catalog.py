@@ -1,0 +1,174 @@
+"""The datasets that are present: how they get into the home folder, and what is known of them.
+
+A dataset is installed into a temporary folder, read once and renamed to its digest; the
+manifest that names this digest comes last, so a dataset is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orch import registry
+from orch.contracts import Dataset, Progress, Split
+from orch.errors import DataError, NotFoundError, PluginError, StorageError
+from orch.home import Home, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A dataset that is present: its digest and how many examples of each class it has."""
+
+    name: str
+    digest: str
+    source: str
+    installed_at: str
+    bytes: int
+    classes: tuple[str, ...]
+    splits: Mapping[str, tuple[int, ...]]
+
+    @property
+    def examples(self) -> dict[str, int]:
+        """The number of examples in each split."""
+        return {split: sum(counts) for split, counts in self.splits.items()}
+
+
+def find(home: Home, name: str) -> Installed | None:
+    """What is known of an installed dataset, or None.
+
+    Raises:
+        DataError: its manifest is damaged.
+    """
+    path = home.datasets / name / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        splits = {split: tuple(counts) for split, counts in document.pop("splits").items()}
+        return Installed(**{**document, "classes": tuple(document["classes"]), "splits": splits})
+    except (ValueError, KeyError, TypeError):
+        raise DataError(
+            f"{path} is damaged; the data beside it was not touched",
+            f"orch datasets add {name}",
+        ) from None
+
+
+def content(home: Home, installed: Installed) -> Path:
+    """The folder that holds an installed dataset's files; its name is the digest's beginning."""
+    return home.datasets / installed.name / installed.digest[:16]
+
+
+def open_splits(home: Home, name: str) -> Mapping[str, Split]:
+    """Open an installed dataset's splits.
+
+    Raises:
+        NotFoundError: the dataset is not installed.
+    """
+    installed = find(home, name)
+    if installed is None:
+        raise NotFoundError(f"{name} is not installed", f"orch datasets add {name}")
+    return registry.load_dataset(name).open(content(home, installed))
+
+
+def install(home: Home, name: str, source: Path | None, progress: Progress) -> Installed:
+    """Install a dataset, replacing what was installed under its name.
+
+    Raises:
+        DataError: the source is damaged or incomplete; what was installed before stays.
+        StorageError: the disk is full or cannot be written; what was installed before stays.
+        PluginError: the plugin serves something other than its contract says.
+    """
+    dataset = registry.load_dataset(name)
+    home.create()
+    place = home.datasets / name
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".adding-", dir=place) as folder:
+            fresh = Path(folder) / "content"
+            fresh.mkdir()
+            dataset.install(fresh, source, progress)
+            installed = _describe(dataset, fresh, str(source or "canonical"))
+            if not content(home, installed).exists():
+                fresh.rename(content(home, installed))
+        write_json(place / MANIFEST, asdict(installed))
+        _remove_former(place, keep=content(home, installed))
+    except OSError as error:
+        raise _disk_error(error, home, name) from error
+    return installed
+
+
+def _remove_former(place: Path, keep: Path) -> None:
+    for entry in place.iterdir():
+        if entry.is_dir() and entry != keep:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _disk_error(error: OSError, home: Home, name: str) -> StorageError:
+    if error.errno == errno.ENOSPC:
+        free = shutil.disk_usage(home.root).free
+        return StorageError(
+            f"no space left in {home.root} while adding {name} ({free:,} bytes free); "
+            "nothing was changed",
+            "free some space, or choose another folder with ORCH_HOME=FOLDER",
+        )
+    return StorageError(
+        f"{error.filename or home.root}: {error.strerror or error}; {name} was not added",
+        "orch doctor",
+    )
+
+
+def _describe(dataset: Dataset, folder: Path, source: str) -> Installed:
+    splits = dataset.open(folder)
+    if "train" not in splits:
+        raise PluginError(f"the dataset {dataset.facts.name!r} serves no split called 'train'")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return Installed(
+        name=dataset.facts.name,
+        digest=_digest(folder, files),
+        source=source,
+        installed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        bytes=sum(path.stat().st_size for path in files),
+        classes=dataset.facts.classes,
+        splits={split: _counts(dataset, split, served) for split, served in splits.items()},
+    )
+
+
+def _digest(folder: Path, files: list[Path]) -> str:
+    """SHA-256 over the relative path and content of every file, in order of path."""
+    total = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            inner = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.relative_to(folder).as_posix()}\0{inner}\n".encode())
+    return total.hexdigest()
+
+
+def _counts(dataset: Dataset, split: str, served: Split) -> tuple[int, ...]:
+    import numpy as np
+
+    labels: NDArray[np.int64] = np.asarray(served.labels)
+    classes = len(dataset.facts.classes)
+    if labels.ndim != 1 or (len(labels) and not 0 <= labels.min() <= labels.max() < classes):
+        raise PluginError(
+            f"the dataset {dataset.facts.name!r} serves labels in {split!r} that are not "
+            f"whole numbers from 0 to {classes - 1}"
+        )
+    counts = np.bincount(labels, minlength=classes)
+    for name, count in zip(dataset.facts.classes, counts.tolist(), strict=True):
+        if not count and split == "train":
+            raise DataError(f"{dataset.facts.name}: the class {name!r} has no training example")
+    return tuple(counts.tolist())

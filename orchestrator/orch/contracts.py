@@ -1,0 +1,362 @@
+"""The nouns of orch and the two protocols that plugins implement.
+
+A **dataset** plugin can fetch, verify and serve labelled examples in named splits:
+
+    class Birds:
+        api = 1
+        facts = DatasetFacts(name="birds", title="Garden birds", classes=("robin", "wren"), ...)
+
+        def install(self, folder, source, progress): ...   # put the content under `folder`
+        def open(self, folder): ...                        # {"train": Split, "test": Split}
+
+A **strategy** plugin names its parameters and turns values for them into a **plan**:
+
+    class Probe:
+        api = 1
+        facts = StrategyFacts(name="probe", title="Train a linear head")
+
+        def parameters(self, problem): ...                 # what can be searched, and its range
+        def plan(self, params, problem): ...               # a Plan: data, not code that trains
+
+Both are found by entry point (`orch.datasets`, `orch.strategies`). This module imports NumPy
+for its types alone and nothing of ours but `orch.space`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from orch.space import Choice, Domain, Int, Log, Uniform, Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "API",
+    "BackboneFacts",
+    "Choice",
+    "Dataset",
+    "DatasetFacts",
+    "EpochReport",
+    "Failure",
+    "FailureKind",
+    "Head",
+    "ImageInput",
+    "Int",
+    "LayerFacts",
+    "Log",
+    "Objective",
+    "Optimizer",
+    "Parameter",
+    "Plan",
+    "Problem",
+    "Progress",
+    "Source",
+    "Split",
+    "Stage",
+    "Strategy",
+    "StrategyFacts",
+    "TrialOutcome",
+    "TrialSpec",
+    "Uniform",
+    "Value",
+]
+
+API = 1
+"""The version of these protocols; a plugin says `api = 1`."""
+
+
+# ── datasets ────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a dataset is published: one file, its SHA-256 (hex) and its size in bytes."""
+
+    url: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What is known of a dataset before it is there.
+
+    `image_size` is the (height, width) in pixels that examples are resized to; `upsample` is
+    the whole factor by which the network enlarges them again (nearest neighbour), which costs
+    no memory. `embedded` says that `install` needs neither network nor `--from`.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    image_size: tuple[int, int]
+    licence: str
+    homepage: str
+    upsample: int = 1
+    backbone: str = "vgg16"
+    source: Source | None = None
+    embedded: bool = False
+    citation: str = ""
+
+
+class Progress(Protocol):
+    """Receives how far a long step has come; `total` is None while it is not known."""
+
+    def __call__(self, step: str, done: int, total: int | None) -> None: ...
+
+
+class Split(Protocol):
+    """Labelled examples in a fixed order."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The class index of every example, int64 (n,), 0 ≤ label < number of classes."""
+        ...
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """One example, uint8 (height, width, 3), RGB; any size.
+
+        Raises:
+            DataError: the example cannot be decoded; the message names its file.
+        """
+        ...
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Fetches, verifies and serves labelled examples."""
+
+    api: int
+    facts: DatasetFacts
+
+    def install(self, folder: Path, source: Path | None, progress: Progress) -> None:
+        """Put the content under `folder`, which exists and is empty.
+
+        `source` is an archive or folder that the user has; None means: fetch it, or make it.
+        What is written must depend on the content alone: its digest is the dataset's identity.
+
+        Raises:
+            DataError: the source is damaged, incomplete or in no layout that is known.
+        """
+        ...
+
+    def open(self, folder: Path) -> Mapping[str, Split]:
+        """Serve what `install` wrote: "train" always, "validation" and "test" where they exist."""
+        ...
+
+
+# ── backbones ───────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """One layer of a backbone: its Keras name and class, and how many weights it holds."""
+
+    name: str
+    kind: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class BackboneFacts:
+    """What is known of a pretrained network without loading it.
+
+    `cuts` are the canonical values of `frozen_layers`: one for each distinct set of frozen
+    weights that ends where a single tensor separates input from output, ascending, 0 first and
+    "all" last. `stages` are those of them after which the image shrinks: what a search tries.
+    """
+
+    name: str
+    image_size: int
+    minimum_size: int
+    layers: tuple[LayerFacts, ...]
+    cuts: tuple[int, ...]
+    stages: tuple[int, ...]
+
+    def canonical(self, frozen_layers: int) -> int:
+        """The one count that stands for all counts which freeze the same weights.
+
+        It is the largest of them (`vgg.layers[:15]` freezes what `[:14]` does), or 0 where
+        nothing is frozen.
+        """
+        if not any(layer.parameters for layer in self.layers[:frozen_layers]):
+            return 0
+        count = frozen_layers
+        while count < len(self.layers) and not self.layers[count].parameters:
+            count += 1
+        return count
+
+
+# ── strategies ──────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a strategy may know when it plans: the dataset, the backbone, the examples."""
+
+    dataset: DatasetFacts
+    backbone: BackboneFacts
+    train_examples: int
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One knob: what a sweep searches unless told otherwise, its default, what is allowed."""
+
+    name: str
+    search: Domain
+    default: Value
+    allowed: Domain
+    help: str
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """Examples are resized to `size` (height, width), then enlarged `upsample` times."""
+
+    size: tuple[int, int]
+    upsample: int = 1
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands on the backbone: pooling, dense relu layers, dropout after each, softmax.
+
+    `dropout` is the fraction of units dropped in training; without dense layers it acts on
+    the pooled features.
+    """
+
+    pooling: Literal["average", "max", "flatten"] = "average"
+    dense: tuple[int, ...] = ()
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A Keras optimizer: "adam", "adamw", "sgd" or "rmsprop".
+
+    `momentum` is read by sgd and rmsprop; `weight_decay` is decoupled (Loshchilov and Hutter,
+    2019) and 0 means none.
+    """
+
+    name: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    learning_rate: float = 1e-3
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training in which the same layers are frozen."""
+
+    frozen_layers: int
+    optimizer: Optimizer
+    epochs: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides how a trial trains, as data."""
+
+    image: ImageInput
+    head: Head
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True)
+class StrategyFacts:
+    """What a strategy is called and what it does, in one line."""
+
+    name: str
+    title: str
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """Turns parameters into a plan."""
+
+    api: int
+    facts: StrategyFacts
+
+    def parameters(self, problem: Problem) -> tuple[Parameter, ...]:
+        """What can be searched or fixed; together the defaults are the first trial."""
+        ...
+
+    def plan(self, params: Mapping[str, Value], problem: Problem) -> Plan:
+        """The plan for these values; every parameter has one."""
+        ...
+
+
+# ── sweeps and trials ───────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What makes one trial better than another."""
+
+    metric: str = "val_accuracy"
+    direction: Literal["maximize", "minimize"] = "maximize"
+
+    def better(self, left: float, right: float) -> bool:
+        """Tell whether `left` beats `right`."""
+        return left > right if self.direction == "maximize" else left < right
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """One configuration, as it travels to a worker: JSON-able, a few hundred bytes."""
+
+    sweep: str
+    number: int
+    dataset: str
+    dataset_digest: str
+    limit: int | None
+    backbone: str
+    strategy: str
+    params: Mapping[str, Value]
+    objective: Objective
+    seed: int
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """The metrics after an epoch; epochs count from 1 across all stages of a trial."""
+
+    epoch: int
+    stage: int
+    metrics: Mapping[str, float]
+    seconds: float
+
+
+FailureKind = Literal[
+    "out of memory", "not finite", "data", "plugin", "worker lost", "internal", "storage"
+]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial failed: the class, one line, and the traceback where there is one."""
+
+    kind: FailureKind
+    message: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """How a trial ended in its worker: completed, or failed with a reason."""
+
+    score: float | None
+    best_epoch: int | None
+    metrics: Mapping[str, float]
+    seconds: float
+    plan: Mapping[str, object] = field(default_factory=dict[str, object])
+    cut: str | None = None
+    failure: Failure | None = None

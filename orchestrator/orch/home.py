@@ -1,0 +1,86 @@
+"""The one folder that holds everything orch keeps, and the way files get into it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orch.errors import StorageError
+
+
+@dataclass(frozen=True)
+class Home:
+    """The layout of the home folder. Building one creates nothing."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        """The default SQLite database."""
+        return self.root / "orch.db"
+
+    @property
+    def datasets(self) -> Path:
+        """One folder for each installed dataset."""
+        return self.root / "datasets"
+
+    @property
+    def weights(self) -> Path:
+        """Pretrained weights, each with its digest beside it."""
+        return self.root / "weights"
+
+    @property
+    def store(self) -> Path:
+        """Decoded examples and features, by content."""
+        return self.root / "store"
+
+    @property
+    def logs(self) -> Path:
+        """What Ray and the workers wrote, by sweep."""
+        return self.root / "logs"
+
+    def create(self) -> None:
+        """Make the root folder, for its owner only.
+
+        Raises:
+            StorageError: it cannot be made or written to.
+        """
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                return
+        except OSError as error:
+            raise StorageError(
+                f"the home folder {self.root} cannot be written: {error.strerror or error}",
+                "choose another with ORCH_HOME=FOLDER",
+            ) from None
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Publish a small JSON file: written beside, flushed to disk, then renamed over."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1, sort_keys=True)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that a rename in it survives a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

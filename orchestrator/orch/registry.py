@@ -1,0 +1,81 @@
+"""Finds plugins by entry point. Names come from metadata; a plugin is imported when used."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from orch.contracts import API, Dataset, Strategy
+from orch.errors import NotFoundError, PluginError
+
+DATASETS = "orch.datasets"
+STRATEGIES = "orch.strategies"
+
+
+def dataset_names() -> list[str]:
+    """The names of all dataset plugins, without importing one."""
+    return sorted(_found(DATASETS))
+
+
+def strategy_names() -> list[str]:
+    """The names of all strategy plugins, without importing one."""
+    return sorted(_found(STRATEGIES))
+
+
+def load_dataset(name: str) -> Dataset:
+    """Import and check one dataset plugin.
+
+    Raises:
+        NotFoundError: no plugin has that name.
+        PluginError: it cannot be imported or breaks the contract.
+    """
+    plugin = _load(DATASETS, "dataset", name)
+    if not isinstance(plugin, Dataset):
+        raise _broken(DATASETS, name, "it lacks `facts`, `install` or `open`")
+    return plugin
+
+
+def load_strategy(name: str) -> Strategy:
+    """Import and check one strategy plugin.
+
+    Raises:
+        NotFoundError: no plugin has that name.
+        PluginError: it cannot be imported or breaks the contract.
+    """
+    plugin = _load(STRATEGIES, "strategy", name)
+    if not isinstance(plugin, Strategy):
+        raise _broken(STRATEGIES, name, "it lacks `facts`, `parameters` or `plan`")
+    return plugin
+
+
+def version(group: str, name: str) -> str:
+    """The distribution that brought a plugin, as "name version"."""
+    distribution = _found(group)[name].dist
+    return f"{distribution.name} {distribution.version}" if distribution else "unknown"
+
+
+def _found(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def _load(group: str, kind: str, name: str) -> Any:
+    found = _found(group)
+    if name not in found:
+        raise NotFoundError.among(
+            kind, name, found, f"orch {'datasets' if group == DATASETS else 'strategies'} lists all"
+        )
+    try:
+        plugin = found[name].load()()
+    except Exception as error:
+        raise _broken(group, name, f"{type(error).__name__}: {error}") from error
+    api = getattr(plugin, "api", None)
+    if api != API:
+        raise _broken(group, name, f"it is written for api = {api!r}, this orch has api = {API}")
+    return plugin
+
+
+def _broken(group: str, name: str, why: str) -> PluginError:
+    return PluginError(
+        f"the plugin {name!r} of {version(group, name)} cannot be used: {why}",
+        "nothing was started; update or remove that distribution",
+    )

@@ -1,0 +1,152 @@
+"""Every setting, in one table: the fields of `Settings`.
+
+A value comes from the first of: a flag, the `ORCH_*` environment variable, `orch.toml` in the
+working folder, the user's own `config.toml`, the default. `orch config` prints each with where
+it came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from orch.errors import UsageError, nearest
+
+Sampler = Literal["tpe", "gp", "cmaes", "random", "grid"]
+Pruner = Literal["none", "asha", "hyperband", "median"]
+
+
+def _default_home() -> str:
+    import platformdirs
+
+    return platformdirs.user_data_dir("orch")
+
+
+def _setting(default: Any, help: str, *, secret: bool = False, choices: Any = None) -> Any:
+    known = get_args(choices) if choices else ()
+    return field(default=default, metadata={"help": help, "secret": secret, "choices": known})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a command works with; built once at a door, below which values travel, not this."""
+
+    home: str = _setting("", "folder of database, datasets, weights, stores and logs")
+    database_url: str = _setting("", "SQL database; the default is orch.db in home", secret=True)
+    weights_dir: str = _setting("", "extra folder in which weight files are looked for")
+    ray_address: str = _setting("", "running Ray cluster to join (also RAY_ADDRESS)")
+    trials: int = _setting(20, "trials of a sweep when --trials is not given")
+    sampler: Sampler = _setting("tpe", "how the next trial is chosen", choices=Sampler)
+    pruner: Pruner = _setting("asha", "how hopeless trials are stopped early", choices=Pruner)
+    seed: int = _setting(0, "seed of the search, of initial weights and of shuffling")
+    concurrent: int = _setting(0, "trials at once; 0 chooses by GPUs, else cores")
+    gpus_per_trial: float = _setting(-1.0, "GPUs of a trial; -1 means one where there are any")
+    cpus_per_trial: int = _setting(0, "CPU cores of a trial; 0 divides them")
+    verify_store: bool = _setting(True, "check stored arrays against their checksums when opened")
+    allow_network_filesystem: bool = _setting(
+        False, "accept an SQLite database on a network file system, at your own risk"
+    )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a setting's value came from: "default", or the variable or file that set it."""
+
+    value: Any
+    source: str
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"ORCH_{name.upper()}"
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    user_file: Path | None = None,
+) -> Settings:
+    """Build the settings; `flags` of value None count as not given.
+
+    Raises:
+        UsageError: an unknown name in a file, or a value that is not of the setting's type.
+    """
+    origins = trace(flags, environment, folder, user_file)
+    return Settings(**{name: origin.value for name, origin in origins.items()})
+
+
+def trace(
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    user_file: Path | None = None,
+) -> dict[str, Origin]:
+    """Resolve every setting and remember what decided it."""
+    environment = os.environ if environment is None else environment
+    files = [_read((folder or Path.cwd()) / "orch.toml"), _read(user_file or user_config())]
+    origins: dict[str, Origin] = {}
+    for entry in dataclasses.fields(Settings):
+        origins[entry.name] = _resolve(entry, flags or {}, environment, files)
+    return origins
+
+
+def user_config() -> Path:
+    """The user's own configuration file, which need not exist."""
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("orch")) / "config.toml"
+
+
+def _resolve(
+    entry: dataclasses.Field[Any],
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str],
+    files: list[tuple[Path, dict[str, Any]]],
+) -> Origin:
+    name = entry.name
+    if flags.get(name) is not None:
+        return Origin(flags[name], "flag")
+    if environment.get(variable(name)):
+        return _typed(entry, environment[variable(name)], variable(name))
+    if name == "ray_address" and environment.get("RAY_ADDRESS"):
+        return Origin(environment["RAY_ADDRESS"], "RAY_ADDRESS")
+    for path, values in files:
+        if name in values:
+            return _typed(entry, values[name], str(path))
+    return Origin(_default_home() if name == "home" else entry.default, "default")
+
+
+def _typed(entry: dataclasses.Field[Any], raw: Any, source: str) -> Origin:
+    kind = type(entry.default)
+    choices: tuple[str, ...] = entry.metadata["choices"]
+    if choices and raw not in choices:
+        raise UsageError(f"{entry.name} in {source} is {raw!r}{nearest(str(raw), choices)}")
+    try:
+        return Origin(_BOOLEANS[str(raw).lower()] if kind is bool else kind(raw), source)
+    except (ValueError, KeyError):
+        raise UsageError(
+            f"{entry.name} in {source} is {raw!r}, which is not a {kind.__name__}",
+            "orch config shows every setting and where it came from",
+        ) from None
+
+
+_BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+def _read(path: Path) -> tuple[Path, dict[str, Any]]:
+    if not path.is_file():
+        return path, {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+    known = {entry.name for entry in dataclasses.fields(Settings)}
+    for name in values.keys() - known:
+        raise UsageError(f"{path} sets {name!r}, which is no setting{nearest(name, known)}")
+    return path, values
