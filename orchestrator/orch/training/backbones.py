@@ -187,7 +187,7 @@ def _fetch(home: Home, name: str, progress: Progress) -> Weights:
     os.environ["KERAS_HOME"] = str(home.root / "keras")
     progress(f"fetching the weights of {name}", 0, None)
     try:
-        network = build(name, (_size(name),) * 2, weights="imagenet")
+        network = build(name, (image_size(name),) * 2, weights="imagenet")
     except Exception as error:  # Keras raises bare Exception when a URL cannot be reached
         raise DataError(
             f"the weights of {name} cannot be fetched ({str(error).splitlines()[0]}); "
@@ -236,7 +236,7 @@ def describe(home: Home, name: str) -> BackboneFacts:
     path = home.root / "backbones" / f"{name}-keras-{version('keras')}.json"
     if path.is_file():
         return _facts_from(json.loads(path.read_text(encoding="utf-8")))
-    size = _size(name)
+    size = image_size(name)
     facts = inspect(name, size, _minimum(name), build(name, (size, size)))
     write_json(path, asdict(facts))
     return facts
@@ -289,7 +289,8 @@ def _facts_from(document: dict[str, Any]) -> BackboneFacts:
     return BackboneFacts(**document, layers=layers, cuts=cuts, stages=stages)
 
 
-def _size(name: str) -> int:
+def image_size(name: str) -> int:
+    """Pixels per side of the images that the published weights were trained on."""
     return 32 if name == VGG_MINI else APPLICATIONS[name].size
 
 

@@ -1,0 +1,72 @@
+"""The command line: parse, call one verb, print. `main` is the only place that catches errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+REPORT = "please report it with this text: rerun with --debug for the traceback"
+
+
+def main() -> None:
+    """Run the command in `sys.argv` and exit with its code."""
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1 or bool(os.environ.get("ORCH_DEBUG"))
+    sys.exit(run(arguments, debug))
+
+
+def run(arguments: list[str], debug: bool = False) -> int:
+    """Run one command and return its exit code; every error becomes one line on stderr."""
+    from orch.cli.app import app
+    from orch.errors import OrchError
+    from orch_db.errors import DatabaseError
+
+    try:
+        return int(app(arguments, prog_name="orch", standalone_mode=False) or 0)
+    except OrchError as error:
+        code, message, hint = error.exit_code, error.message, error.hint
+    except DatabaseError as error:
+        code, message, hint = 5, error.message, error.hint
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  Python flushes it once more at exit
+        return 141
+    except Exception as error:
+        usage = usage_error(error)
+        if usage is not None:
+            return usage
+        code, message, hint = 1, f"this is a bug in orch: {type(error).__name__}: {error}", REPORT
+    except KeyboardInterrupt:
+        code, message, hint = 130, "interrupted; nothing was left half done", ""
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    complain(message, hint)
+    return code
+
+
+def usage_error(error: Exception) -> int | None:
+    """Show an error of the command line's own grammar; None for any other error."""
+    show = getattr(error, "show", None)
+    code = getattr(error, "exit_code", None)
+    if type(error).__name__ == "NoArgsIsHelpError" and show is not None:
+        show()
+        return 2
+    if show is None:
+        return code if type(error).__name__ in ("Exit", "Abort") else None
+    complain(error.format_message(), _help_of(error))  # pyright: ignore[reportAttributeAccessIssue]
+    return int(code or 2)
+
+
+def _help_of(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path} --help" if context is not None else "orch --help"
+
+
+def complain(message: str, hint: str) -> None:
+    """Print an error, and what to do next, to stderr."""
+    from orch.cli.output import clean
+
+    print(f"error: {clean(message, lines=True)}", file=sys.stderr)
+    if hint:
+        print(f"  try: {clean(hint)}", file=sys.stderr)

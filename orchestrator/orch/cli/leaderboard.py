@@ -1,0 +1,84 @@
+"""`orch leaderboard`: every completed trial, ranked among those it can be compared with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from orch.cli import output
+from orch.cli.door import reading
+from orch.errors import UsageError
+
+
+def leaderboard(
+    dataset: Annotated[str | None, typer.Argument(help="Only of this dataset.")] = None,
+    top: Annotated[int, typer.Option(help="Rows of each board.")] = 10,
+    as_json: output.Json = False,
+    as_csv: output.Csv = False,
+) -> None:
+    """Rank completed trials; only those judged by the same examples share a board."""
+    from orch import views
+
+    if top < 1:
+        raise UsageError(f"--top {top} leaves no row", "give 1 or more")
+    _check_dataset(dataset)
+    with reading() as queries:
+        boards = [board for board in queries.boards(dataset, top) if board.rows]
+    document = views.document(**views.leaderboard(boards))
+    if as_json or as_csv or not boards:
+        rows = document["rows"]
+        columns = [name for name in rows[0] if name not in ("metrics", "failure")] if rows else []
+        cells = [[_flat(row[name]) for name in columns] for row in rows]
+        output.listing(
+            document,
+            columns,
+            cells,
+            as_json=as_json,
+            as_csv=as_csv,
+            empty=f"no trial of {dataset or 'any dataset'} has completed yet; "
+            f"try: orch sweep {dataset or 'digits'}",
+        )
+        return
+    for board in boards:
+        _show(board)
+
+
+def _show(board: Any) -> None:
+    from orch import views
+    from orch.cli import tables
+
+    names: list[str] = []
+    for sweep in board.sweeps.values():
+        names += [n for n in views.searched(sweep.spec.get("space")) if n not in names]
+    names = [name for name in names if name not in tables.SHOWN_ELSEWHERE]
+    limit = f", {board.limit} examples" if board.limit else ""
+    rows = [
+        [
+            rank,
+            trial.id[:6],
+            f"{trial.score:.4f}",
+            tables.frozen(trial),
+            *(views.value(trial.params.get(name, "-")) for name in names),
+            board.sweeps[trial.sweep_id].strategy,
+            board.sweeps[trial.sweep_id].backbone,
+            trial.sweep_id[:6],
+        ]
+        for rank, trial in enumerate(board.rows, start=1)
+    ]
+    columns = ["#", "trial", board.metric, "frozen", *names, "strategy", "backbone", "sweep"]
+    output.console().print(output.table(columns, rows, f"{board.dataset}{limit}"))
+
+
+def _flat(value: Any) -> Any:
+    import json
+
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+
+
+def _check_dataset(name: str | None) -> None:
+    from orch import registry
+    from orch.errors import NotFoundError
+
+    if name is not None and name not in registry.dataset_names():
+        raise NotFoundError.among("dataset", name, registry.dataset_names(), "orch datasets")

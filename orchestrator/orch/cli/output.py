@@ -1,0 +1,145 @@
+"""Printing: tables to a terminal, JSON and CSV for programs; data on stdout, words on stderr."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
+
+WIDE = 10_000  # columns: what is piped is not folded
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL_BUT_LINES = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+
+
+def clean(text: str, lines: bool = False) -> str:
+    """Strip control characters from text that came from outside; `lines` keeps line ends."""
+    return (_CONTROL_BUT_LINES if lines else _CONTROL).sub("", text)
+
+
+def console(stderr: bool = False) -> Console:
+    """A console for stdout or stderr: colours only on a terminal, `NO_COLOR` honoured."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    wide = None if stream.isatty() else WIDE
+    return Console(stderr=stderr, highlight=False, markup=False, width=wide, soft_wrap=not wide)
+
+
+def say(text: str) -> None:
+    """Print a message to stderr."""
+    console(stderr=True).print(text)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> Table:
+    """A table without lines; numbers stand right. Cells are plain text, never markup."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = [[_cell(value) for value in row] for row in rows]
+    made = Table(
+        box=box.SIMPLE_HEAD if sys.stdout.isatty() else None,
+        title=Text(title) if title else None,
+        title_justify="left",
+        pad_edge=False,
+        show_edge=False,
+    )
+    for at, name in enumerate(columns):
+        numeric = bool(shown) and all(_NUMBER.match(row[at]) for row in shown)
+        made.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
+    for row in shown:
+        made.add_row(*(Text(value) for value in row))
+    return made
+
+
+_NUMBER = re.compile(r"-?[\d.,]*(e[+-]?\d+)?( ?[smh%]| [kMGT]B)?\Z")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return clean(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+def listing(
+    document: Mapping[str, Any],
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    as_json: bool,
+    as_csv: bool,
+    empty: str,
+    title: str = "",
+) -> None:
+    """Print a list the way that was asked for; `empty` is said where there is nothing."""
+    if as_json:
+        print_json(document)
+    elif as_csv:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(columns)
+        writer.writerows([_csv_cell(value) for value in row] for row in rows)
+    elif rows:
+        console().print(table(columns, rows, title))
+    else:
+        say(empty)
+
+
+def _csv_cell(value: Any) -> Any:
+    """Keep spreadsheets from reading text as a formula (OWASP ASVS 5, 1.2.10)."""
+    if isinstance(value, str):
+        value = clean(value)
+        return f"'{value}" if value[:1] in ("=", "+", "-", "@") else value
+    return value
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print one JSON document on stdout; what is not a number in JSON becomes null."""
+    print(json.dumps(_finite(document), indent=2, ensure_ascii=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def size(count: int | None) -> str | None:
+    """A number of bytes for people."""
+    if count is None:
+        return None
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+
+
+def duration(seconds: float | None) -> str:
+    """A duration for people: "3.2 s", "4 m 10 s", "2 h 5 m"."""
+    if seconds is None:
+        return "-"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} m {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} m"

@@ -1,0 +1,175 @@
+"""`orch sweep`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orch.cli import output
+from orch.cli.door import database_url, enter
+from orch.errors import NoTrialCompletedError, SomeTrialsFailedError, UsageError
+from orch.settings import Pruner, Sampler
+
+if TYPE_CHECKING:
+    from orch.home import Home
+    from orch.settings import Settings
+    from orch.spec import PlannedSweep, SweepRequest
+
+SpaceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-S",
+        metavar="NAME=SPACE",
+        help="Search or fix a parameter: log(a,b), uniform(a,b), int(a,b), choice(a,b), a value.",
+    ),
+]
+
+
+def sweep(
+    dataset: Annotated[str | None, typer.Argument(help="What to train on.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="How to train.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Pretrained network to start from.")] = None,
+    trials: Annotated[int | None, typer.Option(help="How many configurations to try.")] = None,
+    time: Annotated[str | None, typer.Option(help="Stop after 2h, 90m, 45s.")] = None,
+    space: SpaceOption = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Use so many examples, a share of each class.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="What to rank by: val_accuracy, …")] = None,
+    sampler: Annotated[Sampler | None, typer.Option(help="How trials are chosen.")] = None,
+    pruner: Annotated[Pruner | None, typer.Option(help="How trials are stopped early.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same suggestions.")] = None,
+    name: Annotated[str | None, typer.Option(help="A name for the sweep.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Read all of this from a sweep.toml.")] = None,
+    concurrent: Annotated[int | None, typer.Option(help="Trials at once.")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs of each, e.g. 0.5.")] = None,
+    cpus_per_trial: Annotated[int | None, typer.Option(help="CPU cores of each.")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="Join a running Ray cluster.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 9 if a trial failed.")] = False,
+    as_json: output.Json = False,
+) -> None:
+    """Try configurations of a strategy on a dataset and rank them."""
+    from orch.spec import plan_sweep
+
+    told = _told(file)
+    settings, home = enter(
+        trials=trials if trials is not None else told.get("trials"),
+        sampler=sampler or told.get("sampler"),
+        pruner=pruner or told.get("pruner"),
+        seed=seed if seed is not None else told.get("seed"),
+        concurrent=concurrent,
+        gpus_per_trial=gpus_per_trial,
+        cpus_per_trial=cpus_per_trial,
+        ray_address=ray_address,
+    )
+    words = {"strategy": strategy, "backbone": backbone, "metric": metric, "name": name}
+    words |= {"dataset": dataset, "limit": limit, "time": time}
+    request = _request(told, words, space or [])
+    from orch.cli.live import steps
+
+    with steps() as progress:
+        planned = plan_sweep(request, settings, home, progress)
+    if dry_run:
+        from orch.cli.dry_run import show_plan
+
+        show_plan(planned, settings, home, as_json)
+        return
+    run_and_show(planned, settings, home, strict=strict, as_json=as_json, fresh=True)
+
+
+def _told(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    from orch.spec import read_file
+
+    return read_file(file)
+
+
+def _request(told: dict[str, Any], words: dict[str, Any], stated: list[str]) -> SweepRequest:
+    from orch.spec import SweepRequest, parse_duration
+
+    merged = {name: told.get(name) if word is None else word for name, word in words.items()}
+    if merged["dataset"] is None:
+        raise UsageError("no dataset was named", "orch datasets lists them: orch sweep digits")
+    duration = merged.pop("time")
+    given = {name: word for name, word in merged.items() if word is not None}
+    space = {name: str(text) for name, text in told.get("space", {}).items()}
+    for item in stated:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise UsageError(f"-S {item} says no value", "write -S learning_rate='log(1e-5,1e-2)'")
+        space[name.strip()] = text
+    seconds = parse_duration(str(duration)) if duration is not None else None
+    return SweepRequest(**given, seconds=seconds, space=space)
+
+
+def run_and_show(
+    planned: PlannedSweep,
+    settings: Settings,
+    home: Home,
+    *,
+    strict: bool,
+    as_json: bool,
+    fresh: bool,
+) -> None:
+    """Run or resume a planned sweep with the live view, then print its result.
+
+    Raises:
+        NoTrialCompletedError: not one trial completed.
+        SomeTrialsFailedError: `strict`, and a trial failed.
+    """
+    from orch import sweep as life
+    from orch.cli.live import watching
+    from orch_db.queries import Queries
+    from orch_db.store import Store
+
+    home.create()
+    url = database_url(settings, home)
+    store = Store.open(url, allow_network=settings.allow_network_filesystem)
+    queries = Queries.open(url)
+    try:
+        with watching(planned.spec) as watcher:
+            if fresh:
+                life.start(planned, settings, home, store, watcher)
+            else:
+                life.resume(planned, settings, home, store, queries, watcher)
+    finally:
+        store.close()
+        _show_result(queries, planned.spec.id, as_json)
+        counts = _counts(queries, planned.spec.id)
+        queries.close()
+    identity = planned.spec.id[:6]
+    if not counts.get("completed"):
+        raise NoTrialCompletedError(
+            f"sweep {identity} ended without a completed trial; its rows are saved",
+            f"orch sweeps show {identity}",
+        )
+    if strict and counts.get("failed"):
+        raise SomeTrialsFailedError(
+            f"{counts['failed']} trials of sweep {identity} failed; the others are saved",
+            f"orch sweeps show {identity}",
+        )
+
+
+def _counts(queries: Any, sweep_id: str) -> dict[str, int]:
+    record = queries.sweep(sweep_id)
+    return dict(record.trials) if record else {}
+
+
+def _show_result(queries: Any, sweep_id: str, as_json: bool) -> None:
+    from orch import views
+    from orch.cli.tables import next_commands, sweep_result
+
+    record = queries.sweep(sweep_id)
+    if record is None:
+        return
+    trials = queries.trials(sweep_id)
+    best = views.best_of(record, trials)
+    if as_json:
+        output.print_json(views.document(**views.sweep(record, best, trials)))
+        return
+    sweep_result(record, trials)
+    next_commands(record, best)

@@ -1,0 +1,76 @@
+"""Tables that more than one command shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orch import views
+from orch.cli import output
+from orch_db.records import SweepRecord, TrialRecord
+
+TOP = 10
+SHOWN_ELSEWHERE = ("frozen_layers",)
+
+
+def sweep_result(record: SweepRecord, trials: Sequence[TrialRecord], top: int = TOP) -> None:
+    """Print the best trials of a sweep, what was frozen in each, and a line for each failure."""
+    best = views.ranked(record.direction, trials)[:top]
+    names = [n for n in views.searched(record.spec.get("space")) if n not in SHOWN_ELSEWHERE]
+    columns = ["#", "trial", record.metric, "frozen", *names, "epochs", "time", "state"]
+    rows = [
+        [
+            rank,
+            trial.id[:6],
+            f"{trial.score:.4f}",
+            frozen(trial),
+            *(views.value(trial.params.get(name)) for name in names),
+            epochs(trial),
+            output.duration(trial.seconds),
+            trial.state,
+        ]
+        for rank, trial in enumerate(best, start=1)
+    ]
+    if rows:
+        title = f"{record.name} on {record.backbone}: {len(best)} of {len(trials)} trials"
+        output.console().print(output.table(columns, rows, title))
+    failures(trials)
+
+
+def failures(trials: Sequence[TrialRecord]) -> None:
+    """Say, on stderr, why trials failed: one line for each different reason."""
+    reasons: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        if trial.failure_kind:
+            reasons.setdefault(f"{trial.failure_kind}: {trial.failure_message}", []).append(trial)
+    for reason, members in reasons.items():
+        which = ", ".join(trial.id[:6] for trial in members[:3])
+        more = f" and {len(members) - 3} more" if len(members) > 3 else ""
+        output.say(f"failed  {which}{more}  {output.clean(reason)}")
+
+
+def next_commands(record: SweepRecord, best: TrialRecord | None) -> None:
+    """Say, on stderr, what may be typed next."""
+    output.say(f"\nsweep {record.id[:6]} is saved. Next:")
+    if best is not None:
+        output.say(f"  orch trials show {best.id[:6]}")
+    output.say(f"  orch leaderboard {record.dataset}")
+    if record.state == "stopped":
+        output.say(f"  orch sweeps resume {record.id[:6]}")
+
+
+def frozen(trial: TrialRecord) -> str:
+    """What was frozen, as "15 of 19 (block4_pool)" would say too much: the count and the cut."""
+    count = views.frozen(trial)
+    return "-" if count is None else f"{count} ({trial.cut})" if trial.cut else str(count)
+
+
+def epochs(trial: TrialRecord) -> str:
+    """The best epoch out of those that were planned."""
+    planned = sum(stage["epochs"] for stage in trial.plan.get("stages", ()))
+    return f"{trial.best_epoch or '-'}/{planned or '-'}"
+
+
+def pairs(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A mapping as rows of name and short value."""
+    return [(name, views.value(value)) for name, value in content.items()]

@@ -1,0 +1,316 @@
+"""The director of one sweep: asks the search, tells the database, shows the watcher.
+
+Everything that happens becomes a row before anything else follows from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
+
+from orch import registry
+from orch.contracts import EpochReport, Failure, Plan, Problem, TrialOutcome, TrialSpec
+from orch.interrupts import Interrupts
+from orch.search import Ending, Search
+from orch.spec import SweepSpec
+from orch_db.records import EpochRecord, TrialRecord
+from orch_db.store import Store
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """A trial under way: how many of its epochs are done and its best score so far."""
+
+    number: int
+    epoch: int
+    epochs: int
+    score: float | None
+
+
+@dataclass(frozen=True)
+class SweepProgress:
+    """How far a sweep has come."""
+
+    spec: SweepSpec
+    counts: Mapping[str, int]
+    running: tuple[RunningTrial, ...]
+    best: TrialRecord | None
+    elapsed: float
+    left: float | None
+    note: str = ""
+
+    @property
+    def ended(self) -> int:
+        """Trials that completed, were pruned or failed."""
+        return sum(self.counts.get(state, 0) for state in ("completed", "pruned", "failed"))
+
+
+class Watcher(Protocol):
+    """Is shown every change; what it does with it is its own business."""
+
+    def show(self, progress: SweepProgress) -> None:
+        """Show how far the sweep has come."""
+        ...
+
+    def trial_ended(self, trial: TrialRecord, progress: SweepProgress) -> None:
+        """Show that a trial ended."""
+        ...
+
+
+@dataclass
+class _Live:
+    """What the driver remembers of a trial that has not ended."""
+
+    record: TrialRecord
+    epochs: int
+    best: EpochReport | None = None
+    epoch: int = 0
+
+
+@dataclass
+class SweepRun:
+    """The director of one sweep: asks the search, tells the database, shows the watcher."""
+
+    spec: SweepSpec
+    search: Search
+    store: Store
+    watcher: Watcher
+    problem: Problem
+    interrupts: Interrupts
+    in_flight: int
+    waiting: list[TrialRecord] = field(default_factory=list[TrialRecord])
+    next_number: int = 0
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+    best: TrialRecord | None = None
+    _live: dict[int, _Live] = field(default_factory=dict[int, _Live])
+    _started: float = field(default_factory=time.monotonic)
+
+    def recall(self, former: tuple[TrialRecord, ...]) -> None:
+        """Take up what a run before this one left: what ended counts, what is queued waits."""
+        for trial in former:
+            self.next_number = max(self.next_number, trial.number + 1)
+            if trial.state == "queued":
+                self.waiting.append(trial)
+                continue
+            self.counts[trial.state] = self.counts.get(trial.state, 0) + 1
+            if trial.state == "completed" and self._beats_best(trial):
+                self.best = trial
+
+    # what the cluster asks
+
+    def next_trial(self) -> TrialSpec | Literal["wait", "done"]:
+        """The next trial, recorded before it is dispatched."""
+        if self.interrupts.draining or self._late():
+            return "done"
+        if len(self._live) >= self.in_flight:
+            return "wait"
+        record = self.waiting.pop(0) if self.waiting else self._suggested()
+        if record is None:
+            return "done"
+        self._live[record.number] = _Live(record, _epochs(record.plan))
+        return TrialSpec(
+            sweep=self.spec.id,
+            number=record.number,
+            dataset=self.spec.dataset,
+            dataset_digest=self.spec.dataset_digest,
+            limit=self.spec.limit,
+            backbone=self.spec.backbone,
+            strategy=self.spec.strategy,
+            params=record.params,
+            objective=self.spec.objective,
+            seed=record.seed,
+            attempt=record.attempt,
+        )
+
+    def stop_now(self) -> bool:
+        """True after a second interrupt."""
+        return self.interrupts.stopping
+
+    # what the cluster tells
+
+    def on_start(self, number: int) -> None:
+        """Record that a worker began with a trial."""
+        live = self._live[number]
+        live.record = replace(live.record, state="running", started_at=now())
+        self._set(live.record)
+        self.watcher.show(self.progress())
+
+    def on_epoch(self, number: int, report: EpochReport, worker: str) -> bool:
+        """Record an epoch, then let the search decide whether the trial goes on."""
+        live = self._live[number]
+        record = live.record
+        self.store.add_epoch(
+            EpochRecord(
+                record.id,
+                record.attempt,
+                report.epoch,
+                report.stage,
+                report.metrics,
+                report.seconds,
+                now(),
+            ),
+            worker,
+        )
+        value = report.metrics[self.spec.objective.metric]
+        live.epoch = report.epoch
+        if live.best is None or self.spec.objective.better(
+            value, live.best.metrics[self.spec.objective.metric]
+        ):
+            live.best = report
+        hopeless = self.search.report(number, report.epoch, value)
+        if report.epoch < live.epochs and (hopeless or self._late()):
+            self._end(number, "pruned", self._partial(live))
+            return False
+        self.watcher.show(self.progress())
+        return True
+
+    def on_outcome(self, number: int, outcome: TrialOutcome) -> None:
+        """Record how a trial ended in its worker."""
+        ending: Ending = "completed"
+        if outcome.failure is not None:
+            ending = "not finite" if outcome.failure.kind == "not finite" else "failed"
+        self._end(number, ending, outcome)
+
+    def on_lost(self, number: int, message: str) -> None:
+        """Record that a trial's process is gone."""
+        partial = self._partial(self._live[number])
+        failure = Failure("worker lost", message)
+        self._end(number, "failed", replace(partial, failure=failure))
+
+    # the rest
+
+    def progress(self) -> SweepProgress:
+        """How far the sweep has come."""
+        running = tuple(
+            RunningTrial(number, live.epoch, live.epochs, self._score(live.best))
+            for number, live in sorted(self._live.items())
+            if live.record.state == "running"
+        )
+        note = "finishing the running trials; Ctrl-C again stops them" if (
+            self.interrupts.draining
+        ) else ""
+        elapsed = time.monotonic() - self._started
+        return SweepProgress(
+            self.spec,
+            {**self.counts, "running": len(running)},
+            running,
+            self.best,
+            elapsed,
+            self._left(elapsed),
+            note,
+        )
+
+    def _suggested(self) -> TrialRecord | None:
+        number = self.next_number
+        if number >= self.spec.trials:
+            return None
+        params = self.search.suggest(number)
+        if params is None:
+            return None
+        self.next_number += 1
+        record = TrialRecord(
+            id=_trial_id(self.spec.id, number),
+            sweep_id=self.spec.id,
+            number=number,
+            board=self.spec.board,
+            state="queued",
+            attempt=1,
+            seed=self.spec.seed * 1_000_003 + number,
+            params=params,
+            plan=self._plan(params),
+            created_at=now(),
+        )
+        self.store.add_trial(record)
+        return record
+
+    def _plan(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The plan as JSON; empty where the strategy raises, which its worker will report."""
+        try:
+            plan: Plan = registry.load_strategy(self.spec.strategy).plan(params, self.problem)
+            return asdict(plan)
+        except Exception:
+            return {}
+
+    def _end(self, number: int, ending: Ending, outcome: TrialOutcome) -> None:
+        live = self._live.pop(number)
+        failure = outcome.failure
+        state = "failed" if ending == "not finite" else ending
+        record = replace(
+            live.record,
+            state=state,
+            score=outcome.score,
+            best_epoch=outcome.best_epoch,
+            metrics=dict(outcome.metrics),
+            plan=dict(outcome.plan or live.record.plan),
+            cut=outcome.cut,
+            failure_kind=failure.kind if failure else None,
+            failure_message=failure.message if failure else None,
+            traceback=failure.traceback if failure else None,
+            finished_at=now(),
+            seconds=outcome.seconds,
+        )
+        self._set(record)
+        self.search.finish(number, ending, outcome.score)
+        self.counts[state] = self.counts.get(state, 0) + 1
+        if state == "completed" and self._beats_best(record):
+            self.best = record
+        self.watcher.trial_ended(record, self.progress())
+
+    def _set(self, record: TrialRecord) -> None:
+        values = asdict(record)
+        for key in ("id", "attempt", "sweep_id", "number", "worker", "created_at"):
+            del values[key]
+        self.store.set_trial(record.id, record.attempt, **values)
+
+    def _partial(self, live: _Live) -> TrialOutcome:
+        """What is known of a trial that ends before its last epoch."""
+        best = live.best
+        started = live.record.started_at
+        seconds = (
+            (datetime.now(UTC) - datetime.fromisoformat(started)).total_seconds() if started else 0
+        )
+        return TrialOutcome(
+            score=self._score(best),
+            best_epoch=best.epoch if best else None,
+            metrics=best.metrics if best else {},
+            seconds=seconds,
+            plan=live.record.plan,
+        )
+
+    def _score(self, report: EpochReport | None) -> float | None:
+        return report.metrics[self.spec.objective.metric] if report else None
+
+    def _beats_best(self, record: TrialRecord) -> bool:
+        if record.score is None or self.best is None or self.best.score is None:
+            return record.score is not None
+        return self.spec.objective.better(record.score, self.best.score)
+
+    def _late(self) -> bool:
+        elapsed = time.monotonic() - self._started
+        return self.spec.seconds is not None and elapsed >= self.spec.seconds
+
+    def _left(self, elapsed: float) -> float | None:
+        ended = sum(self.counts.values())
+        by_trials = elapsed / ended * (self.spec.trials - ended) if ended else None
+        if self.spec.seconds is None:
+            return by_trials
+        by_time = max(0.0, self.spec.seconds - elapsed)
+        return by_time if by_trials is None else min(by_trials, by_time)
+
+
+def _trial_id(sweep: str, number: int) -> str:
+    """An id that is the same when the same trial is recorded twice."""
+    return hashlib.sha256(f"{sweep} {number}".encode()).hexdigest()[:12]
+
+
+def _epochs(plan: Mapping[str, Any]) -> int:
+    return sum(stage["epochs"] for stage in plan.get("stages", ()))
+
+
+def now() -> str:
+    """The present instant, UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

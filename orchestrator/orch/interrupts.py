@@ -1,0 +1,47 @@
+"""Ctrl-C once drains, twice stops, three times kills; SIGTERM counts the same."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class Interrupts:
+    """What the user's signals ask for: nothing, a drain, or a stop."""
+
+    count: int = 0
+    signal: int = signal.SIGINT
+
+    @property
+    def draining(self) -> bool:
+        """Start nothing new."""
+        return self.count >= 1
+
+    @property
+    def stopping(self) -> bool:
+        """Do not wait for what runs."""
+        return self.count >= 2
+
+    @contextmanager
+    def listen(self) -> Iterator[None]:
+        """Count SIGINT and SIGTERM instead of dying of them; a third one kills as usual."""
+        former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def note(number: int, _: Any) -> None:
+            self.count += 1
+            self.signal = number
+            if self.count >= 3:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+
+        try:
+            for number in former:
+                signal.signal(number, note)
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)

@@ -1,0 +1,285 @@
+"""From the words of a command to a sweep that is complete, checked and frozen."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orch import catalog, registry, space
+from orch.catalog import Installed
+from orch.contracts import (
+    BackboneFacts,
+    Objective,
+    Parameter,
+    Plan,
+    Problem,
+    Progress,
+    Strategy,
+)
+from orch.errors import DataError, PluginError, UsageError, nearest
+from orch.home import Home
+from orch.settings import Pruner, Sampler, Settings
+from orch.space import Choice, Domain, Fixed, Int, Value
+from orch.training import backbones, examples, models
+
+FROZEN = "frozen_layers"
+METRICS: Mapping[str, str] = {
+    "val_accuracy": "maximize",
+    "val_loss": "minimize",
+    "accuracy": "maximize",
+    "loss": "minimize",
+}
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """What the user said; None where nothing was said."""
+
+    dataset: str
+    strategy: str = "fine-tune"
+    backbone: str | None = None
+    name: str | None = None
+    limit: int | None = None
+    seconds: float | None = None
+    metric: str = "val_accuracy"
+    space: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """A sweep, complete: what is stored, and all that is needed to go on with it later."""
+
+    id: str
+    name: str
+    dataset: str
+    dataset_digest: str
+    limit: int | None
+    strategy: str
+    backbone: str
+    weights_digest: str
+    space: Mapping[str, str]
+    first: Mapping[str, Value]
+    objective: Objective
+    trials: int
+    seconds: float | None
+    sampler: Sampler
+    pruner: Pruner
+    seed: int
+
+    @property
+    def board(self) -> str:
+        """The group of results this sweep may be ranked among."""
+        judged = examples.judged_by(self.dataset_digest, self.limit)
+        text = f"{self.dataset} {judged} {self.objective.metric} {self.objective.direction}"
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def domains(self) -> dict[str, Domain]:
+        """The search space."""
+        return {name: space.parse(text) for name, text in self.space.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> SweepSpec:
+        """Read what `to_json` wrote."""
+        return cls(**{**document, "objective": Objective(**document["objective"])})
+
+
+@dataclass(frozen=True)
+class PlannedSweep:
+    """A sweep that is ready to start, and what its first trial will do."""
+
+    spec: SweepSpec
+    installed: Installed
+    problem: Problem
+    strategy: Strategy
+    first_plan: Plan
+
+
+def plan_sweep(
+    request: SweepRequest, settings: Settings, home: Home, progress: Progress
+) -> PlannedSweep:
+    """Check everything that can be checked before a trial starts; fetch what is missing.
+
+    Raises:
+        NotFoundError: no such dataset, strategy or backbone.
+        UsageError: a space, limit or metric that makes no sense.
+        DataError: data or weights are missing and cannot be fetched.
+        PluginError: the strategy breaks its contract.
+    """
+    if settings.trials < 1:
+        raise UsageError(f"--trials {settings.trials} leaves nothing to run", "give 1 or more")
+    dataset = registry.load_dataset(request.dataset)
+    strategy = registry.load_strategy(request.strategy)
+    backbone = request.backbone or dataset.facts.backbone
+    backbones.check_name(backbone)
+    stated = {name: parse_domain(name, text) for name, text in request.space.items()}
+    installed = ensure_dataset(home, request.dataset, progress)
+    chosen = examples.select(catalog.open_splits(home, request.dataset), request.limit)
+    progress(f"reading the layers of {backbone}", 0, None)
+    facts = backbones.describe(home, backbone)
+    problem = Problem(dataset.facts, facts, len(chosen[0].indices))
+    domains, first = _space(strategy, problem, stated)
+    first_plan = _first_plan(strategy, first, problem)
+    weights = backbones.ensure_weights(home, backbone, settings.weights_dir, progress)
+    spec = SweepSpec(
+        id=uuid.uuid4().hex[:12],
+        name=request.name or f"{request.dataset}-{request.strategy}",
+        dataset=request.dataset,
+        dataset_digest=installed.digest,
+        limit=request.limit,
+        strategy=request.strategy,
+        backbone=backbone,
+        weights_digest=weights.digest,
+        space={name: space.render(domain) for name, domain in domains.items()},
+        first=first,
+        objective=_objective(request.metric),
+        trials=settings.trials,
+        seconds=request.seconds,
+        sampler=settings.sampler,
+        pruner=settings.pruner,
+        seed=settings.seed,
+    )
+    return PlannedSweep(spec, installed, problem, strategy, first_plan)
+
+
+def ensure_dataset(home: Home, name: str, progress: Progress) -> Installed:
+    """The dataset as installed; made or fetched now where that needs nobody's help.
+
+    Raises:
+        DataError: it must be given by the user.
+    """
+    found = catalog.find(home, name)
+    if found is not None:
+        return found
+    facts = registry.load_dataset(name).facts
+    if not facts.embedded and facts.source is None:
+        raise DataError(
+            f"{name} is not here and cannot be fetched without a login: {facts.homepage}",
+            f"download it there, then: orch datasets add {name} --from PATH",
+        )
+    return catalog.install(home, name, None, progress)
+
+
+def parse_domain(name: str, text: str) -> Domain:
+    """Parse one `-S name=text`, naming the parameter where it fails."""
+    try:
+        return space.parse(text)
+    except space.SpaceError as error:
+        raise UsageError(f"{name}: {error.message}", error.hint) from None
+
+
+def _objective(metric: str) -> Objective:
+    if metric not in METRICS:
+        raise UsageError(f"no metric is called {metric!r}{nearest(metric, METRICS)}")
+    return Objective(metric, "minimize" if METRICS[metric] == "minimize" else "maximize")
+
+
+def _space(
+    strategy: Strategy, problem: Problem, stated: Mapping[str, Domain]
+) -> tuple[dict[str, Domain], dict[str, Value]]:
+    """Merge what the strategy searches with what the user stated; also the first configuration."""
+    parameters = {parameter.name: parameter for parameter in strategy.parameters(problem)}
+    for name, domain in stated.items():
+        if name not in parameters:
+            raise UsageError(
+                f"{strategy.facts.name} has no parameter {name!r}{nearest(name, parameters)}",
+                f"orch strategies show {strategy.facts.name}",
+            )
+        _check_range(parameters[name], domain)
+    domains = {name: stated.get(name, parameter.search) for name, parameter in parameters.items()}
+    if FROZEN in domains:
+        domains[FROZEN] = snap(domains[FROZEN], problem.backbone)
+    first = {name: _first(domains[name], parameters[name].default) for name in domains}
+    return domains, first
+
+
+def _check_range(parameter: Parameter, domain: Domain) -> None:
+    if not space.within(domain, parameter.allowed):
+        raise UsageError(
+            f"{parameter.name}={space.render(domain)} is out of range: "
+            f"{space.render(parameter.allowed)} is allowed",
+            f"{parameter.name} is {parameter.help}",
+        )
+
+
+def _first(domain: Domain, default: Value) -> Value:
+    """The default where the domain has it, else the value of the domain that comes first."""
+    return default if space.contains(domain, default) else space.extremes(domain)[0]
+
+
+def snap(domain: Domain, backbone: BackboneFacts) -> Domain:
+    """Replace counts of frozen layers by the canonical ones, so that none is tried twice."""
+    if isinstance(domain, Int):
+        domain = Choice(tuple(range(domain.low, domain.high + 1)))
+    if isinstance(domain, Choice):
+        counts = sorted({backbone.canonical(int(value)) for value in domain.values})
+        return Choice(tuple(counts)) if len(counts) > 1 else Fixed(counts[0])
+    if isinstance(domain, Fixed):
+        return Fixed(backbone.canonical(int(domain.value)))
+    return domain
+
+
+def _first_plan(strategy: Strategy, first: Mapping[str, Value], problem: Problem) -> Plan:
+    try:
+        plan = strategy.plan(first, problem)
+    except Exception as error:
+        raise PluginError(
+            f"the strategy {strategy.facts.name!r} raised {type(error).__name__}: {error}",
+            "nothing was started",
+        ) from error
+    least = problem.backbone.minimum_size
+    if min(models.network_size(plan.image)) < least:
+        raise UsageError(
+            f"{problem.backbone.name} needs images of at least {least} × {least} pixels, "
+            f"these become {' × '.join(map(str, models.network_size(plan.image)))}",
+            f"-S image_size={least} -S upsample=1",
+        )
+    return plan
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Read a sweep.toml: the options of `orch sweep` by name, and a table [space].
+
+    Raises:
+        UsageError: the file is missing, no TOML, or has a key that is no option.
+    """
+    known = {"dataset", "strategy", "backbone", "name", "limit", "time", "metric", "trials"}
+    known |= {"sampler", "pruner", "seed", "space"}
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+    for key in document.keys() - known:
+        raise UsageError(f"{path} has {key!r}, which is no option{nearest(key, known)}")
+    return document
+
+
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?\Z")
+
+
+def parse_duration(text: str) -> float:
+    """Read "2h", "1h30m", "90s" or a number of seconds.
+
+    Raises:
+        UsageError: anything else.
+    """
+    found = _DURATION.match(text.strip())
+    if not text.strip() or found is None:
+        raise UsageError(f"--time {text!r} is no duration", "write 2h, 1h30m or 90s")
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    if not total:
+        raise UsageError(f"--time {text} leaves no time", "write 2h, 1h30m or 90s")
+    return float(total)
+
+

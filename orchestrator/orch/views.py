@@ -1,0 +1,142 @@
+"""Records as documents: the JSON that every door of orch shows, whose keys keep their meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from orch.catalog import Installed
+from orch.contracts import DatasetFacts
+from orch_db.records import Board, EpochRecord, SweepRecord, TrialRecord
+
+SCHEMA_VERSION = 1
+
+
+def document(**content: Any) -> dict[str, Any]:
+    """One JSON object with the version of its schema."""
+    return {"schema_version": SCHEMA_VERSION, **content}
+
+
+def sweep(
+    record: SweepRecord, best: TrialRecord | None, trials: Iterable[TrialRecord] | None = None
+) -> dict[str, Any]:
+    """A sweep; `trials` is a list where they are given, else the count of each state."""
+    return {
+        "id": record.id,
+        "name": record.name,
+        "state": record.state,
+        "dataset": record.dataset,
+        "strategy": record.strategy,
+        "backbone": record.backbone,
+        "objective": {"metric": record.metric, "direction": record.direction},
+        "best": trial(best) if best else None,
+        "trials": dict(record.trials) if trials is None else [trial(each) for each in trials],
+        "limit": record.spec.get("limit"),
+        "space": record.spec.get("space"),
+        "seed": record.spec.get("seed"),
+        "board": record.board,
+        "versions": dict(record.versions),
+        "git_commit": record.git_commit,
+        "created_at": record.created_at,
+        "finished_at": record.finished_at,
+    }
+
+
+def trial(record: TrialRecord, epochs: Iterable[EpochRecord] | None = None) -> dict[str, Any]:
+    """A trial, with its epochs where they are given."""
+    failure = None
+    if record.failure_kind:
+        failure = {"kind": record.failure_kind, "message": record.failure_message}
+    shown: dict[str, Any] = {
+        "id": record.id,
+        "number": record.number,
+        "state": record.state,
+        "score": record.score,
+        "params": dict(record.params),
+        "metrics": dict(record.metrics),
+        "failure": failure,
+        "seconds": record.seconds,
+        "sweep": record.sweep_id,
+        "frozen": frozen(record),
+        "best_epoch": record.best_epoch,
+        "attempt": record.attempt,
+        "seed": record.seed,
+    }
+    if epochs is not None:
+        shown |= {
+            "plan": dict(record.plan),
+            "traceback": record.traceback,
+            "worker": record.worker,
+            "epochs": [
+                {"epoch": e.epoch, "stage": e.stage, "metrics": dict(e.metrics), "seconds": e.seconds}
+                for e in epochs
+            ],
+        }
+    return shown
+
+
+def frozen(record: TrialRecord) -> int | None:
+    """How many leading layers were frozen in the last stage."""
+    stages = record.plan.get("stages") or ()
+    return stages[-1]["frozen_layers"] if stages else None
+
+
+def leaderboard(boards: Iterable[Board]) -> dict[str, Any]:
+    """Ranked trials; rank counts within one board, since only its rows are comparable."""
+    rows = [
+        {
+            "rank": rank,
+            **trial(row),
+            "board": board.board,
+            "dataset": board.dataset,
+            "metric": board.metric,
+            "limit": board.limit,
+            "strategy": board.sweeps[row.sweep_id].strategy,
+            "backbone": board.sweeps[row.sweep_id].backbone,
+        }
+        for board in boards
+        for rank, row in enumerate(board.rows, start=1)
+    ]
+    return {"rows": rows}
+
+
+def dataset(facts: DatasetFacts, installed: Installed | None) -> dict[str, Any]:
+    """A dataset: its facts, and what is present of it."""
+    return {
+        "name": facts.name,
+        "title": facts.title,
+        "present": installed is not None,
+        "classes": list(facts.classes),
+        "splits": installed.examples if installed else None,
+        "bytes": installed.bytes if installed else None,
+        "digest": installed.digest if installed else None,
+        "backbone": facts.backbone,
+        "licence": facts.licence,
+        "homepage": facts.homepage,
+    }
+
+
+def best_of(record: SweepRecord, trials: Iterable[TrialRecord]) -> TrialRecord | None:
+    """The best completed trial of a sweep."""
+    scored = [each for each in trials if each.state == "completed" and each.score is not None]
+    return ranked(record.direction, scored)[0] if scored else None
+
+
+def ranked(direction: str, trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Trials with a score, best first; completed ones before pruned ones."""
+    sign = -1.0 if direction == "maximize" else 1.0
+
+    def order(each: TrialRecord) -> tuple[bool, float, int]:
+        return each.state != "completed", sign * (each.score or 0.0), each.number
+
+    return sorted((each for each in trials if each.score is not None), key=order)
+
+
+def value(content: Any) -> str:
+    """A parameter or metric as a short text."""
+    return f"{content:.4g}" if isinstance(content, float) else str(content)
+
+
+def searched(space: Mapping[str, str] | None) -> list[str]:
+    """The names of the parameters that a sweep searched, not fixed."""
+    return [name for name, text in (space or {}).items() if "(" in text]
