@@ -84,19 +84,25 @@ def main() -> None:
         history = model.fit(batch, targets[order], batch_size=options.batch_size, verbose=0)
         figures = {key: round(values[-1], 4) for key, values in history.history.items()}
         print(json.dumps({"epoch": epoch + 1, **figures, "s": round(time.monotonic() - started)}))
-    test_images, test_labels = (np.load(options.data / f"test_{part}.npy") for part in ("images", "labels"))
+    test_images, test_labels = (
+        np.load(options.data / f"test_{part}.npy") for part in ("images", "labels")
+    )
     _, accuracy = model.evaluate(
         scale(test_images), np.eye(10, dtype="float32")[test_labels], batch_size=500, verbose=0
     )
     base.save_weights(options.out)
-    print(json.dumps({
-        "test_accuracy": round(float(accuracy), 4),
-        "parameters": base.count_params(),
-        "bytes": options.out.stat().st_size,
-        "seconds": round(time.monotonic() - started),
-        "backend": keras.backend.backend(),
-        "keras": keras.__version__,
-    }))
+    print(
+        json.dumps(
+            {
+                "test_accuracy": round(float(accuracy), 4),
+                "parameters": base.count_params(),
+                "bytes": options.out.stat().st_size,
+                "seconds": round(time.monotonic() - started),
+                "backend": keras.backend.backend(),
+                "keras": keras.__version__,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -283,7 +283,9 @@ class ArraySplit:
         return self.images[index]
 
 
-def save_split(folder: Path, split: str, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+def save_split(
+    folder: Path, split: str, images: NDArray[np.uint8], labels: NDArray[np.int64]
+) -> None:
     """Write a split as `<split>_images.npy` and `<split>_labels.npy`."""
     np.save(folder / f"{split}_images.npy", images)
     np.save(folder / f"{split}_labels.npy", labels.astype(np.int64))

@@ -68,9 +68,7 @@ class Store:
         """Change a trial's state and result; False if this attempt is no longer the current one."""
         with self._transaction() as connection:
             result = connection.execute(
-                update(Trial)
-                .where(Trial.id == trial_id, Trial.attempt == attempt)
-                .values(**values)
+                update(Trial).where(Trial.id == trial_id, Trial.attempt == attempt).values(**values)
             )
             return result.rowcount == 1
 

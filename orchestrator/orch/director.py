@@ -17,6 +17,7 @@ from orch.contracts import EpochReport, Failure, Plan, Problem, TrialOutcome, Tr
 from orch.interrupts import Interrupts
 from orch.search import Ending, Search
 from orch.spec import SweepSpec
+from orch.training import cuts
 from orch_db.records import EpochRecord, TrialRecord
 from orch_db.store import Store
 
@@ -190,9 +191,11 @@ class SweepRun:
             for number, live in sorted(self._live.items())
             if live.record.state == "running"
         )
-        note = "finishing the running trials; Ctrl-C again stops them" if (
-            self.interrupts.draining
-        ) else ""
+        note = (
+            "finishing the running trials; Ctrl-C again stops them"
+            if (self.interrupts.draining)
+            else ""
+        )
         elapsed = time.monotonic() - self._started
         return SweepProgress(
             self.spec,
@@ -212,6 +215,7 @@ class SweepRun:
         if params is None:
             return None
         self.next_number += 1
+        plan = self._plan(params)
         record = TrialRecord(
             id=_trial_id(self.spec.id, number),
             sweep_id=self.spec.id,
@@ -221,7 +225,8 @@ class SweepRun:
             attempt=1,
             seed=self.spec.seed * 1_000_003 + number,
             params=params,
-            plan=self._plan(params),
+            plan=plan,
+            cut=self._cut(plan),
             created_at=now(),
         )
         self.store.add_trial(record)
@@ -235,6 +240,12 @@ class SweepRun:
         except Exception:
             return {}
 
+    def _cut(self, plan: Mapping[str, Any]) -> str | None:
+        """The name of the layer up to which a trial's examples are computed once."""
+        if not plan:
+            return None
+        return cuts.choose(self.problem.backbone, plan["stages"][-1]["frozen_layers"]).name
+
     def _end(self, number: int, ending: Ending, outcome: TrialOutcome) -> None:
         live = self._live.pop(number)
         failure = outcome.failure
@@ -246,7 +257,7 @@ class SweepRun:
             best_epoch=outcome.best_epoch,
             metrics=dict(outcome.metrics),
             plan=dict(outcome.plan or live.record.plan),
-            cut=outcome.cut,
+            cut=outcome.cut or live.record.cut,
             failure_kind=failure.kind if failure else None,
             failure_message=failure.message if failure else None,
             traceback=failure.traceback if failure else None,

@@ -183,8 +183,10 @@ def _key(params: Mapping[str, Value]) -> str:
 
 
 def _values(domain: Domain) -> tuple[Value, ...]:
-    return tuple(range(domain.low, domain.high + 1)) if isinstance(domain, Int) else (
-        space.extremes(domain)
+    return (
+        tuple(range(domain.low, domain.high + 1))
+        if isinstance(domain, Int)
+        else (space.extremes(domain))
     )
 
 

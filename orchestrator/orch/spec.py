@@ -281,5 +281,3 @@ def parse_duration(text: str) -> float:
     if not total:
         raise UsageError(f"--time {text} leaves no time", "write 2h, 1h30m or 90s")
     return float(total)
-
-

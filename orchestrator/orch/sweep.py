@@ -146,8 +146,8 @@ def _run(
     state = "stopped"
     with interrupts.listen():
         try:
-            with cluster.connected(settings.ray_address) as (cpus, gpus):
-                slots = cluster.divide(cpus, gpus, demand, spec.trials)
+            with cluster.connected(settings.ray_address) as (cpus, gpus, memory):
+                slots = cluster.divide(cpus, gpus, memory, demand, spec.trials)
                 in_flight = slots.concurrent + (0 if slots.spare else 1)
                 run = SweepRun(spec, search, store, watcher, problem, interrupts, in_flight)
                 run.recall(former)

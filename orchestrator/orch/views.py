@@ -68,7 +68,12 @@ def trial(record: TrialRecord, epochs: Iterable[EpochRecord] | None = None) -> d
             "traceback": record.traceback,
             "worker": record.worker,
             "epochs": [
-                {"epoch": e.epoch, "stage": e.stage, "metrics": dict(e.metrics), "seconds": e.seconds}
+                {
+                    "epoch": e.epoch,
+                    "stage": e.stage,
+                    "metrics": dict(e.metrics),
+                    "seconds": e.seconds,
+                }
                 for e in epochs
             ],
         }

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from orch.cli import output
-from orch.cli.door import enter
+from orch.cli.door import enter, enter_with_libraries
 from orch.cli.nouns import noun
 
 app = noun("backbones", "Pretrained networks; add weights, show layers and cuts.")
@@ -57,7 +57,7 @@ def add(
     from orch.cli.live import steps
     from orch.training import backbones
 
-    settings, home = enter()
+    settings, home = enter_with_libraries()
     with steps() as progress:
         progress(f"checking the weights of {name}", 0, None)
         if source is None:
@@ -75,7 +75,7 @@ def show(name: Name, as_json: output.Json = False) -> None:
     from orch import views
     from orch.training import backbones
 
-    _, home = enter()
+    _, home = enter_with_libraries()
     facts = backbones.describe(home, name)
     rows = [
         (

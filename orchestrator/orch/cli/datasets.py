@@ -32,15 +32,17 @@ def list_datasets(
         facts, installed = registry.load_dataset(name).facts, catalog.find(home, name)
         documents.append(views.dataset(facts, installed))
         splits = installed.examples if installed else {}
-        rows.append([
-            name,
-            "yes" if installed else "embedded" if facts.embedded else "no",
-            len(facts.classes),
-            ", ".join(f"{split} {count}" for split, count in splits.items()) or None,
-            output.size(installed.bytes) if installed else _download(facts.source),
-            installed.digest[:12] if installed else None,
-            facts.title,
-        ])
+        rows.append(
+            [
+                name,
+                "yes" if installed else "embedded" if facts.embedded else "no",
+                len(facts.classes),
+                ", ".join(f"{split} {count}" for split, count in splits.items()) or None,
+                output.size(installed.bytes) if installed else _download(facts.source),
+                installed.digest[:12] if installed else None,
+                facts.title,
+            ]
+        )
     output.listing(
         views.document(datasets=documents),
         ["dataset", "present", "classes", "splits", "size", "digest", "title"],
@@ -97,18 +99,16 @@ def show(name: Name, as_json: output.Json = False) -> None:
         ("digest", installed.digest if installed else None),
         ("added from", installed.source if installed else None),
     ]
-    output.console().print(output.table(("dataset", name), rows))
+    output.show_table(("dataset", name), rows)
     if installed:
-        output.console().print()
+        print()
         splits = list(installed.splits)
-        output.console().print(
-            output.table(
-                ("class", *splits),
-                [
-                    (label, *(installed.splits[split][at] for split in splits))
-                    for at, label in enumerate(installed.classes)
-                ],
-            )
+        output.show_table(
+            ("class", *splits),
+            [
+                (label, *(installed.splits[split][at] for split in splits))
+                for at, label in enumerate(installed.classes)
+            ],
         )
 
 

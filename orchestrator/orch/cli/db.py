@@ -40,6 +40,7 @@ def upgrade() -> None:
     before, after = schema.upgrade(engine)
     engine.dispose()
     output.say(
-        f"the database already has schema {after}" if before == after else
-        f"the database went from schema {before or 'none'} to {after}"
+        f"the database already has schema {after}"
+        if before == after
+        else f"the database went from schema {before or 'none'} to {after}"
     )

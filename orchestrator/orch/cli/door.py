@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,21 @@ def enter(**flags: Any) -> tuple[Settings, Home]:
 def database_url(settings: Settings, home: Home) -> str:
     """The database's URL; the default is a file in home."""
     return settings.database_url or f"sqlite:///{home.database}"
+
+
+def enter_with_libraries(**flags: Any) -> tuple[Settings, Home]:
+    """As `enter`, for commands that load Keras or Ray, whose native code writes to stderr.
+
+    From here on file descriptor 2 is a log file in home, and `sys.stderr` is where it was.
+    """
+    settings, home = enter(**flags)
+    home.create()
+    home.logs.mkdir(mode=0o700, exist_ok=True)
+    screen = os.dup(2)
+    with (home.logs / "driver.log").open("ab") as log:
+        os.dup2(log.fileno(), 2)
+    sys.stderr = os.fdopen(screen, "w", buffering=1)
+    return settings, home
 
 
 @contextmanager

@@ -31,12 +31,10 @@ def show_plan(planned: PlannedSweep, settings: Settings, home: Home, as_json: bo
         ("search", f"{spec.sampler}, pruner {spec.pruner}, seed {spec.seed}"),
         ("home", str(home.root)),
     ]
-    output.console().print(output.table(("sweep", "(dry run: nothing was started)"), rows))
-    output.console().print()
-    searched = [
-        (name, text, views.value(spec.first[name])) for name, text in spec.space.items()
-    ]
-    output.console().print(output.table(("parameter", "space", "first trial"), searched))
+    output.show_table(("sweep", "(dry run: nothing was started)"), rows)
+    print()
+    searched = [(name, text, views.value(spec.first[name])) for name, text in spec.space.items()]
+    output.show_table(("parameter", "space", "first trial"), searched)
     for stage in planned.first_plan.stages:
         cut = cuts.choose(planned.problem.backbone, stage.frozen_layers)
         output.say(

@@ -67,7 +67,7 @@ def _show(board: Any) -> None:
         for rank, trial in enumerate(board.rows, start=1)
     ]
     columns = ["#", "trial", board.metric, "frozen", *names, "strategy", "backbone", "sweep"]
-    output.console().print(output.table(columns, rows, f"{board.dataset}{limit}"))
+    output.show_table(columns, rows, f"{board.dataset}{limit}")
 
 
 def _flat(value: Any) -> Any:

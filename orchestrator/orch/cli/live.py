@@ -67,9 +67,7 @@ def watching(spec: SweepSpec) -> Iterator[Watcher]:
         return
     from rich.live import Live
 
-    with Live(
-        console=output.console(stderr=True), refresh_per_second=4, transient=True
-    ) as live:
+    with Live(console=output.console(stderr=True), refresh_per_second=4, transient=True) as live:
         yield LiveWatcher(live)
 
 
@@ -136,8 +134,11 @@ def _drawn(progress: SweepProgress) -> Any:
     if best is not None and best.score is not None:
         metric = progress.spec.objective.metric
         lines.append(
-            Text(f"best {metric} {best.score:.4f}  trial {best.id[:6]}, frozen "
-                 f"{tables.frozen(best)}", style="bold green")
+            Text(
+                f"best {metric} {best.score:.4f}  trial {best.id[:6]}, frozen "
+                f"{tables.frozen(best)}",
+                style="bold green",
+            )
         )
     running = Table.grid(padding=(0, 2))
     for trial in progress.running:

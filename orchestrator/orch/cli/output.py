@@ -42,6 +42,18 @@ def say(text: str) -> None:
     console(stderr=True).print(text)
 
 
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
+    """Print a table to stdout."""
+    made = table(columns, rows, title)
+    if sys.stdout.isatty():
+        console().print(made)
+        return
+    plain = console()
+    with plain.capture() as captured:
+        plain.print(made)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> Table:
     """A table without lines; numbers stand right. Cells are plain text, never markup."""
     from rich import box
@@ -93,7 +105,7 @@ def listing(
         writer.writerow(columns)
         writer.writerows([_csv_cell(value) for value in row] for row in rows)
     elif rows:
-        console().print(table(columns, rows, title))
+        show_table(columns, rows, title)
     else:
         say(empty)
 

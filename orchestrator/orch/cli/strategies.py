@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orch.cli import output
-from orch.cli.door import enter
+from orch.cli.door import enter_with_libraries
 from orch.cli.nouns import noun
 
 app = noun("strategies", "Ways to fine-tune; show the parameters of one.")
@@ -45,7 +45,7 @@ def show(
     from orch.contracts import Problem
     from orch.training import backbones
 
-    _, home = enter()
+    _, home = enter_with_libraries()
     facts = registry.load_dataset(dataset).facts
     strategy = registry.load_strategy(name)
     described = backbones.describe(home, backbone or facts.backbone)

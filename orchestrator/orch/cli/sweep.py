@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orch.cli import output
-from orch.cli.door import database_url, enter
+from orch.cli.door import database_url, enter_with_libraries
 from orch.errors import NoTrialCompletedError, SomeTrialsFailedError, UsageError
 from orch.settings import Pruner, Sampler
 
@@ -55,7 +55,7 @@ def sweep(
     from orch.spec import plan_sweep
 
     told = _told(file)
-    settings, home = enter(
+    settings, home = enter_with_libraries(
         trials=trials if trials is not None else told.get("trials"),
         sampler=sampler or told.get("sampler"),
         pruner=pruner or told.get("pruner"),

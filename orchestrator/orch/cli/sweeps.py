@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orch.cli import output
-from orch.cli.door import enter, reading
+from orch.cli.door import enter_with_libraries, reading
 from orch.cli.nouns import noun
 
 app = noun("sweeps", "Sweeps that ran, newest first; show, resume.")
@@ -32,17 +32,19 @@ def list_sweeps(
     for each in records:
         top = best[each.id]
         ended = sum(count for state, count in each.trials.items() if state != "queued")
-        rows.append([
-            each.id[:6],
-            each.name,
-            each.state,
-            each.dataset,
-            each.strategy,
-            each.backbone,
-            f"{ended}/{each.spec.get('trials')}",
-            f"{top.score:.4f}" if top and top.score is not None else None,
-            each.created_at[:16].replace("T", " "),
-        ])
+        rows.append(
+            [
+                each.id[:6],
+                each.name,
+                each.state,
+                each.dataset,
+                each.strategy,
+                each.backbone,
+                f"{ended}/{each.spec.get('trials')}",
+                f"{top.score:.4f}" if top and top.score is not None else None,
+                each.created_at[:16].replace("T", " "),
+            ]
+        )
     document = views.document(sweeps=[views.sweep(each, best[each.id]) for each in records])
     output.listing(
         document,
@@ -82,8 +84,8 @@ def show(sweep: Id, as_json: output.Json = False) -> None:
         ("git commit", record.git_commit),
         *((f"version {name}", text) for name, text in record.versions.items()),
     ]
-    output.console().print(output.table(("sweep", record.name), rows))
-    output.console().print()
+    output.show_table(("sweep", record.name), rows)
+    print()
     sweep_result(record, trials, top=len(trials))
 
 
@@ -100,7 +102,7 @@ def resume(
     from orch.cli.sweep import run_and_show
     from orch.sweep import plan_again, require_sweep
 
-    settings, home = enter(concurrent=concurrent, ray_address=ray_address)
+    settings, home = enter_with_libraries(concurrent=concurrent, ray_address=ray_address)
     with reading() as queries:
         record = require_sweep(queries, sweep)
     with steps() as progress:

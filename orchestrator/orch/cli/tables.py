@@ -33,7 +33,7 @@ def sweep_result(record: SweepRecord, trials: Sequence[TrialRecord], top: int = 
     ]
     if rows:
         title = f"{record.name} on {record.backbone}: {len(best)} of {len(trials)} trials"
-        output.console().print(output.table(columns, rows, title))
+        output.show_table(columns, rows, title)
     failures(trials)
 
 

@@ -92,22 +92,20 @@ def show(
         ("worker", record.worker),
         ("attempt", str(record.attempt)),
     ]
-    output.console().print(output.table(("trial", f"number {record.number}"), rows))
+    output.show_table(("trial", f"number {record.number}"), rows)
     if epochs:
         names = list(epochs[0].metrics)
-        output.console().print()
-        output.console().print(
-            output.table(
-                ["epoch", *names, "time"],
+        print()
+        output.show_table(
+            ["epoch", *names, "time"],
+            [
                 [
-                    [
-                        each.epoch,
-                        *(f"{each.metrics[name]:.4f}" for name in names),
-                        output.duration(each.seconds),
-                    ]
-                    for each in epochs
-                ],
-            )
+                    each.epoch,
+                    *(f"{each.metrics[name]:.4f}" for name in names),
+                    output.duration(each.seconds),
+                ]
+                for each in epochs
+            ],
         )
     if record.failure_kind:
         print(f"\n{record.failure_kind}: {output.clean(record.failure_message or '')}")

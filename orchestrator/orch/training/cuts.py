@@ -41,9 +41,13 @@ def choose(facts: BackboneFacts, frozen_layers: int) -> Cut:
     if depth == 0:
         reason = "nothing is frozen" if frozen_layers == 0 else "no single tensor to store"
         return Cut(0, "none", reason)
-    reason = "all frozen layers" if depth == facts.canonical(frozen_layers) else (
-        f"the layer {facts.layers[quiet].name} after it is random"
-        if quiet < frozen_layers
-        else "several tensors cross the layers after it"
+    reason = (
+        "all frozen layers"
+        if depth == facts.canonical(frozen_layers)
+        else (
+            f"the layer {facts.layers[quiet].name} after it is random"
+            if quiet < frozen_layers
+            else "several tensors cross the layers after it"
+        )
     )
     return Cut(depth, facts.layers[depth - 1].name, reason)

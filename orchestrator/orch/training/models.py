@@ -25,7 +25,9 @@ def prefix(network: Any, backbone: str, image: ImageInput, cut: Cut, head: Head)
     inputs = keras.Input((*image.size, 3), dtype="uint8")
     before = keras.Model(network.input, network.layers[cut.layers - 1].output)
     features = before(_scaled(inputs, backbone, image))
-    return keras.Model(inputs, _pool(features, head) if _pooled_early(network, cut, head) else features)
+    return keras.Model(
+        inputs, _pool(features, head) if _pooled_early(network, cut, head) else features
+    )
 
 
 def trained_part(

@@ -1,6 +1,6 @@
 """Run one trial: the same function in a worker, in a test and in a notebook.
 
-    words → TrialSpec → plan → decoded examples → features → epochs → outcome
+words → TrialSpec → plan → decoded examples → features → epochs → outcome
 """
 
 from __future__ import annotations
@@ -98,9 +98,7 @@ def run_trial(
             return end.value
 
 
-def trial_epochs(
-    spec: TrialSpec, bench: Workbench
-) -> Generator[EpochReport, None, TrialOutcome]:
+def trial_epochs(spec: TrialSpec, bench: Workbench) -> Generator[EpochReport, None, TrialOutcome]:
     """Run a trial step by step: each `next` trains an epoch; the outcome is the return value."""
     started = time.monotonic()
     progress = _Progress()
