@@ -1,7 +1,7 @@
 """Pretrain vgg-mini on CIFAR-10's train split and write its weights.
 
     orch datasets add cifar10            # or --from PATH
-    python scripts/pretrain_vgg_mini.py --data "$(orch datasets path cifar10)" --out vgg-mini.weights.h5
+    python scripts/pretrain_vgg_mini.py --data "$(orch datasets path cifar10)" --out OUT
 
 The test split is read once, after the last epoch, for the figure in the model card.
 Augmentation and schedule follow He et al., "Deep Residual Learning for Image Recognition"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,8 @@ class Digits:
         from sklearn.datasets import load_digits
 
         progress("copying", 0, None)
-        grey, labels = load_digits(return_X_y=True)
+        bundled: Any = load_digits()
+        grey, labels = bundled.data, bundled.target
         pixels = np.round(grey.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
         images = np.repeat(pixels, 3, axis=3)
         train, test = stratified(labels, TEST_FRACTION, SPLIT_SEED)

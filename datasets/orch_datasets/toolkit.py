@@ -11,7 +11,7 @@ import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -114,7 +114,7 @@ def verify(path: Path, source: Source) -> None:
 
 
 @contextmanager
-def unpacked(source: Path, scratch: Path, progress: Progress) -> Iterator[Path]:
+def unpacked(source: Path, scratch: Path, progress: Progress) -> Generator[Path]:
     """Yield `source` if it is a folder, else the folder that the archive unpacks to.
 
     Raises:

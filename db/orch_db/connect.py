@@ -8,7 +8,7 @@ BEGIN IMMEDIATE takes the write lock first, where waiting works.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def _begin(connection: Any) -> None:
 
 
 @contextmanager
-def translated(engine: Engine) -> Iterator[None]:
+def translated(engine: Engine) -> Generator[None]:
     """Turn the driver's errors into ours, naming the database and what is safe."""
     try:
         yield
@@ -162,7 +162,7 @@ def _translate(error: DBAPIError, where: str) -> DatabaseError:
 
 
 @contextmanager
-def _translated_os(path: Path) -> Iterator[None]:
+def _translated_os(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Engine, Row, Select, func, select
+from sqlalchemy import Engine, Select, func, select
 
 from orch_db import schema
 from orch_db.connect import open_engine, translated
@@ -127,12 +127,11 @@ class Queries:
             counts[row["sweep_id"]][row["state"]] = row["count"]
         return [SweepRecord(**row, trials=counts[row["id"]]) for row in rows]
 
-    def _rows(self, statement: Select[Any]) -> list[dict[str, Any]]:
+    def _rows(self, statement: Select[*tuple[Any, ...]]) -> list[dict[str, Any]]:
         if self._engine is None:
             return []
         with translated(self._engine), self._engine.connect() as connection:
-            found: list[Row[Any]] = list(connection.execute(statement))
-        return [dict(row._mapping) for row in found]
+            return [dict(row) for row in connection.execute(statement).mappings()]
 
 
 def _one(kind: str, prefix: str, rows: list[dict[str, Any]]) -> None:

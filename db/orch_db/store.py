@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -87,6 +87,6 @@ class Store:
             connection.execute(insert(table).values(row).on_conflict_do_nothing())
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def _transaction(self) -> Generator[Connection]:
         with translated(self._engine), self._engine.begin() as connection:
             yield connection

@@ -58,8 +58,9 @@ def find(home: Home, name: str) -> Installed | None:
         return None
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        splits = {split: tuple(counts) for split, counts in document.pop("splits").items()}
-        return Installed(**{**document, "classes": tuple(document["classes"]), "splits": splits})
+        document["classes"] = tuple(document["classes"])
+        document["splits"] = {name: tuple(count) for name, count in document["splits"].items()}
+        return Installed(**document)
     except (ValueError, KeyError, TypeError):
         raise DataError(
             f"{path} is damaged; the data beside it was not touched",

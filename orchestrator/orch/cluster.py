@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -120,7 +120,7 @@ def divide(cpus: int, gpus: float, memory: int, demand: Demand, trials: int) -> 
 
 
 @contextmanager
-def connected(address: str) -> Iterator[tuple[int, float, int]]:
+def connected(address: str) -> Generator[tuple[int, float, int]]:
     """Join the cluster at `address`, or start one here on loopback; yields cores, GPUs, bytes.
 
     Raises:
@@ -135,8 +135,10 @@ def connected(address: str) -> Iterator[tuple[int, float, int]]:
             object_store_memory=OBJECT_STORE_BYTES,
             _node_ip_address="127.0.0.1",
         )
+    else:
+        options["address"] = address
     try:
-        ray.init(**(options if not address else {**options, "address": address}))
+        ray.init(**options)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         where = f"the Ray cluster at {address}" if address else "Ray"
@@ -147,7 +149,7 @@ def connected(address: str) -> Iterator[tuple[int, float, int]]:
             else "orch doctor",
         ) from error
     try:
-        resources: dict[str, float] = ray.cluster_resources()
+        resources: Mapping[str, float] = ray.cluster_resources()
         memory = int(resources.get("memory", WORKER_MEMORY))
         yield int(resources.get("CPU", 1)), resources.get("GPU", 0.0), memory
     finally:

@@ -107,7 +107,9 @@ class DatasetFacts:
 class Progress(Protocol):
     """Receives how far a long step has come; `total` is None while it is not known."""
 
-    def __call__(self, step: str, done: int, total: int | None) -> None: ...
+    def __call__(self, step: str, done: int, total: int | None) -> None:
+        """Say that `done` of `total` units of `step` are done."""
+        ...
 
 
 class Split(Protocol):
@@ -228,12 +230,15 @@ class Head:
     """What stands on the backbone: pooling, dense relu layers, dropout after each, softmax.
 
     `dropout` is the fraction of units dropped in training; without dense layers it acts on
-    the pooled features.
+    the pooled features. `start` says how the last layer's weights begin: at zero, so that the
+    first steps do not pass noise down into the backbone (Kolesnikov et al., "Big Transfer",
+    2020), or random, as Keras does (Glorot and Bengio, 2010).
     """
 
     pooling: Literal["average", "max", "flatten"] = "average"
     dense: tuple[int, ...] = ()
     dropout: float = 0.0
+    start: Literal["zeros", "random"] = "zeros"
 
 
 @dataclass(frozen=True)

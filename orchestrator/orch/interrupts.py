@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,7 @@ class Interrupts:
         return self.count >= 2
 
     @contextmanager
-    def listen(self) -> Iterator[None]:
+    def listen(self) -> Generator[None]:
         """Count SIGINT and SIGTERM instead of dying of them; a third one kills as usual."""
         former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 

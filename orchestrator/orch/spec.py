@@ -91,7 +91,8 @@ class SweepSpec:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> SweepSpec:
         """Read what `to_json` wrote."""
-        return cls(**{**document, "objective": Objective(**document["objective"])})
+        content: dict[str, Any] = {**document, "objective": Objective(**document["objective"])}
+        return cls(**content)
 
 
 @dataclass(frozen=True)

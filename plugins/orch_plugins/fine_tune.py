@@ -30,7 +30,7 @@ class FineTune:
         )
         return (
             depth,
-            *single_stage.training_parameters(Log(1e-5, 1e-2), 3e-4, epochs=10),
+            *single_stage.training_parameters(Log(1e-5, 1e-2), 1e-4, epochs=10),
             *single_stage.head_parameters(),
             *single_stage.input_parameters(problem),
         )

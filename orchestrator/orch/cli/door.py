@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,22 +28,24 @@ def database_url(settings: Settings, home: Home) -> str:
 
 
 def enter_with_libraries(**flags: Any) -> tuple[Settings, Home]:
-    """As `enter`, for commands that load Keras or Ray, whose native code writes to stderr.
-
-    From here on file descriptor 2 is a log file in home, and `sys.stderr` is where it was.
-    """
+    """As `enter`, for commands that load Keras or Ray, whose native code writes to stderr."""
     settings, home = enter(**flags)
     home.create()
+    divert_native_stderr(home)
+    return settings, home
+
+
+def divert_native_stderr(home: Home) -> None:
+    """From here on file descriptor 2 is a log file in home, and `sys.stderr` is where it was."""
     home.logs.mkdir(mode=0o700, exist_ok=True)
     screen = os.dup(2)
     with (home.logs / "driver.log").open("ab") as log:
         os.dup2(log.fileno(), 2)
     sys.stderr = os.fdopen(screen, "w", buffering=1)
-    return settings, home
 
 
 @contextmanager
-def reading() -> Iterator[Queries]:
+def reading() -> Generator[Queries]:
     """Open the database for reading; one that is not there yet has no rows."""
     from orch_db.queries import Queries
 

@@ -38,7 +38,8 @@ def show_plan(planned: PlannedSweep, settings: Settings, home: Home, as_json: bo
     for stage in planned.first_plan.stages:
         cut = cuts.choose(planned.problem.backbone, stage.frozen_layers)
         output.say(
-            f"\nfirst trial: {stage.frozen_layers} of {len(planned.problem.backbone.layers)} layers "
+            f"\nfirst trial: {stage.frozen_layers} of "
+            f"{len(planned.problem.backbone.layers)} layers "
             f"frozen; computed once: up to {cut.name} ({cut.reason})"
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ CALM_SECONDS = 30.0  # between lines that say how far a long step has come, when
 
 
 @contextmanager
-def steps() -> Iterator[Progress]:
+def steps() -> Generator[Progress]:
     """Show long steps before a sweep: a bar on a terminal, a line now and then otherwise."""
     if not sys.stderr.isatty():
         yield _PlainSteps()
@@ -55,7 +55,7 @@ class _PlainSteps:
 
 
 @contextmanager
-def watching(spec: SweepSpec) -> Iterator[Watcher]:
+def watching(spec: SweepSpec) -> Generator[Watcher]:
     """A watcher that suits where stderr goes."""
     searched = [name for name, text in spec.space.items() if "(" in text]
     output.say(

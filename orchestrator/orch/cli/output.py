@@ -34,7 +34,7 @@ def console(stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     wide = None if stream.isatty() else WIDE
-    return Console(stderr=stderr, highlight=False, markup=False, width=wide, soft_wrap=not wide)
+    return Console(stderr=stderr, highlight=False, markup=False, width=wide)
 
 
 def say(text: str) -> None:
@@ -56,13 +56,14 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> Table:
     """A table without lines; numbers stand right. Cells are plain text, never markup."""
-    from rich import box
     from rich.table import Table
     from rich.text import Text
 
     shown = [[_cell(value) for value in row] for row in rows]
     made = Table(
-        box=box.SIMPLE_HEAD if sys.stdout.isatty() else None,
+        box=None,
+        padding=(0, 1 if console().width < 100 else 2, 0, 0),
+        header_style="bold",
         title=Text(title) if title else None,
         title_justify="left",
         pad_edge=False,

@@ -17,7 +17,7 @@ def sweep_result(record: SweepRecord, trials: Sequence[TrialRecord], top: int = 
     """Print the best trials of a sweep, what was frozen in each, and a line for each failure."""
     best = views.ranked(record.direction, trials)[:top]
     names = [n for n in views.searched(record.spec.get("space")) if n not in SHOWN_ELSEWHERE]
-    columns = ["#", "trial", record.metric, "frozen", *names, "epochs", "time", "state"]
+    columns = ["#", "trial", record.metric, "frozen", *names, "epoch", "time", "state"]
     rows = [
         [
             rank,
@@ -60,9 +60,9 @@ def next_commands(record: SweepRecord, best: TrialRecord | None) -> None:
 
 
 def frozen(trial: TrialRecord) -> str:
-    """What was frozen, as "15 of 19 (block4_pool)" would say too much: the count and the cut."""
+    """What was frozen: the count of layers, and the one up to which examples are computed once."""
     count = views.frozen(trial)
-    return "-" if count is None else f"{count} ({trial.cut})" if trial.cut else str(count)
+    return "-" if count is None else f"{count} {trial.cut or ''}".rstrip()
 
 
 def epochs(trial: TrialRecord) -> str:

@@ -1,0 +1,1 @@
+"""Training on Keras 3: knows neither Ray nor SQL nor any one plugin."""

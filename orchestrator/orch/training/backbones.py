@@ -177,7 +177,7 @@ def add_weights(home: Home, name: str, file: Path) -> Weights:
     check_name(name)
     if not file.is_file():
         raise DataError(f"{file} does not exist; nothing was changed")
-    network = build(name, (max(_minimum(name), 64),) * 2)
+    network = build(name, _square(max(_minimum(name), 64)))
     _fill(network, name, file)
     return _keep(home, name, network, str(file))
 
@@ -187,7 +187,7 @@ def _fetch(home: Home, name: str, progress: Progress) -> Weights:
     os.environ["KERAS_HOME"] = str(home.root / "keras")
     progress(f"fetching the weights of {name}", 0, None)
     try:
-        network = build(name, (image_size(name),) * 2, weights="imagenet")
+        network = build(name, _square(image_size(name)), weights="imagenet")
     except Exception as error:  # Keras raises bare Exception when a URL cannot be reached
         raise DataError(
             f"the weights of {name} cannot be fetched ({str(error).splitlines()[0]}); "
@@ -237,7 +237,7 @@ def describe(home: Home, name: str) -> BackboneFacts:
     if path.is_file():
         return _facts_from(json.loads(path.read_text(encoding="utf-8")))
     size = image_size(name)
-    facts = inspect(name, size, _minimum(name), build(name, (size, size)))
+    facts = inspect(name, size, _minimum(name), build(name, _square(size)))
     write_json(path, asdict(facts))
     return facts
 
@@ -296,3 +296,7 @@ def image_size(name: str) -> int:
 
 def _minimum(name: str) -> int:
     return 32 if name == VGG_MINI else APPLICATIONS[name].minimum
+
+
+def _square(size: int) -> tuple[int, int]:
+    return size, size

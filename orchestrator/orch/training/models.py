@@ -88,7 +88,8 @@ def _classify(x: Any, head: Head, classes: int) -> Any:
         x = keras.layers.Dense(units, activation="relu")(x)
         if head.dropout:
             x = keras.layers.Dropout(head.dropout)(x)
-    return keras.layers.Dense(classes, activation="softmax")(x)
+    start = "zeros" if head.start == "zeros" else "glorot_uniform"
+    return keras.layers.Dense(classes, activation="softmax", kernel_initializer=start)(x)
 
 
 def freeze(network: Any, frozen_layers: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -178,7 +178,7 @@ def make_plan(spec: TrialSpec, facts: BackboneFacts, train_examples: int) -> tup
 
 
 @contextmanager
-def _plugin(kind: str, name: str) -> Iterator[None]:
+def _plugin(kind: str, name: str) -> Generator[None]:
     """Turn whatever a plugin raises into a PluginError that names it."""
     try:
         yield

@@ -1,0 +1,71 @@
+"""Fixtures of the whole suite. Databases, files, Keras and Ray are real; nothing is fetched."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+REPOSITORY = Path(__file__).parent.parent
+REAL_DATA = Path(os.environ.get("ORCH_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every test a home of its own and none of the user's settings."""
+    for name in [name for name in os.environ if name.startswith("ORCH_")]:
+        if name != "ORCH_TEST_DATA":
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("ORCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data; tests that need it are skipped where it is absent."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"no real data in {REAL_DATA}; set ORCH_TEST_DATA")
+    return REAL_DATA
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def orch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """Run a command in this process, as `orch WORDS` would."""
+    from orch import cli
+    from orch.cli import door
+
+    # The real one points file descriptor 2 at a log file for the rest of the process.
+    monkeypatch.setattr(door, "divert_native_stderr", lambda home: None)
+
+    def run(*words: str) -> Ran:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = cli.run(list(words))
+        return Ran(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def orch_script() -> str:
+    """The installed `orch` script of this environment."""
+    return str(Path(sys.executable).parent / "orch")
