@@ -287,8 +287,12 @@ def save_split(
     folder: Path, split: str, images: NDArray[np.uint8], labels: NDArray[np.int64]
 ) -> None:
     """Write a split as `<split>_images.npy` and `<split>_labels.npy`."""
-    np.save(folder / f"{split}_images.npy", images)
-    np.save(folder / f"{split}_labels.npy", labels.astype(np.int64))
+    for part, array in (("images", images), ("labels", labels.astype(np.int64))):
+        content = np.ascontiguousarray(array)
+        header = np.lib.format.header_data_from_array_1_0(content)
+        with (folder / f"{split}_{part}.npy").open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(content.data)  # np.save would hide why a disk refused
 
 
 def load_splits(folder: Path) -> Mapping[str, Split]:

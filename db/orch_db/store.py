@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, update
 from sqlalchemy.dialects.sqlite import insert
 
 from orch_db import schema
-from orch_db.connect import open_engine, translated
+from orch_db.connect import BUSY_SECONDS, open_engine, translated
 from orch_db.records import EpochRecord, SweepRecord, TrialRecord
 from orch_db.tables import Base, Epoch, Sweep, Trial
 
@@ -28,9 +28,13 @@ class Store:
         schema.prepare(engine)
 
     @classmethod
-    def open(cls, url: str, *, allow_network: bool = False) -> Store:
+    def open(
+        cls, url: str, *, busy_seconds: float = BUSY_SECONDS, allow_network: bool = False
+    ) -> Store:
         """Open the database at a URL for writing."""
-        return cls(open_engine(url, write=True, allow_network=allow_network))
+        return cls(
+            open_engine(url, write=True, busy_seconds=busy_seconds, allow_network=allow_network)
+        )
 
     def close(self) -> None:
         """Close all connections."""

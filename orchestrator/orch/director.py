@@ -223,7 +223,7 @@ class SweepRun:
             board=self.spec.board,
             state="queued",
             attempt=1,
-            seed=self.spec.seed * 1_000_003 + number,
+            seed=(self.spec.seed * 1_000_003 + number) % 2**31,
             params=params,
             plan=plan,
             cut=self._cut(plan),

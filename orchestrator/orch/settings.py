@@ -27,9 +27,9 @@ def _default_home() -> str:
     return platformdirs.user_data_dir("orch")
 
 
-def _setting(default: Any, help: str, *, secret: bool = False, choices: Any = None) -> Any:
+def _setting(default: Any, help: str, *, choices: Any = None, least: float | None = None) -> Any:
     known = get_args(choices) if choices else ()
-    return field(default=default, metadata={"help": help, "secret": secret, "choices": known})
+    return field(default=default, metadata={"help": help, "choices": known, "least": least})
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,18 @@ class Settings:
     """What a command works with; built once at a door, below which values travel, not this."""
 
     home: str = _setting("", "folder of database, datasets, weights, stores and logs")
-    database_url: str = _setting("", "SQL database; the default is orch.db in home", secret=True)
+    database_url: str = _setting("", "SQL database; the default is orch.db in home")
     weights_dir: str = _setting("", "extra folder in which weight files are looked for")
     ray_address: str = _setting("", "running Ray cluster to join (also RAY_ADDRESS)")
-    trials: int = _setting(20, "trials of a sweep when --trials is not given")
+    trials: int = _setting(20, "trials of a sweep when --trials is not given", least=1)
     sampler: Sampler = _setting("tpe", "how the next trial is chosen", choices=Sampler)
     pruner: Pruner = _setting("asha", "how hopeless trials are stopped early", choices=Pruner)
-    seed: int = _setting(0, "seed of the search, of initial weights and of shuffling")
-    concurrent: int = _setting(0, "trials at once; 0 chooses by GPUs, else cores")
-    gpus_per_trial: float = _setting(-1.0, "GPUs of a trial; -1 means one where there are any")
-    cpus_per_trial: int = _setting(0, "CPU cores of a trial; 0 divides them")
+    seed: int = _setting(0, "seed of the search, of initial weights and of shuffling", least=0)
+    concurrent: int = _setting(0, "trials at once; 0 chooses by GPUs, else cores", least=0)
+    gpus_per_trial: float = _setting(-1.0, "GPUs of a trial; -1 means one where there are any", least=-1)
+    cpus_per_trial: int = _setting(0, "CPU cores of a trial; 0 divides them", least=0)
     verify_store: bool = _setting(True, "check stored arrays against their checksums when opened")
+    busy_seconds: float = _setting(15.0, "how long to wait for a locked database", least=0)
     allow_network_filesystem: bool = _setting(
         False, "accept an SQLite database on a network file system, at your own risk"
     )
@@ -92,7 +93,12 @@ def trace(
     files = [_read((folder or Path.cwd()) / "orch.toml"), _read(user_file or user_config())]
     origins: dict[str, Origin] = {}
     for entry in dataclasses.fields(Settings):
-        origins[entry.name] = _resolve(entry, flags or {}, environment, files)
+        origin = origins[entry.name] = _resolve(entry, flags or {}, environment, files)
+        least: float | None = entry.metadata["least"]
+        if least is not None and origin.value < least:
+            raise UsageError(
+                f"{entry.name} is {origin.value} ({origin.source}), the least is {least:g}"
+            )
     return origins
 
 

@@ -117,8 +117,8 @@ def plan_sweep(
         DataError: data or weights are missing and cannot be fetched.
         PluginError: the strategy breaks its contract.
     """
-    if settings.trials < 1:
-        raise UsageError(f"--trials {settings.trials} leaves nothing to run", "give 1 or more")
+    if request.limit is not None and request.limit < 1:
+        raise UsageError(f"--limit {request.limit} leaves no example", "give 1 or more")
     dataset = registry.load_dataset(request.dataset)
     strategy = registry.load_strategy(request.strategy)
     backbone = request.backbone or dataset.facts.backbone

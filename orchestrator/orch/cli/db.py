@@ -35,7 +35,10 @@ def upgrade() -> None:
     settings, home = enter()
     home.create()
     engine = open_engine(
-        database_url(settings, home), write=True, allow_network=settings.allow_network_filesystem
+        database_url(settings, home),
+        write=True,
+        busy_seconds=settings.busy_seconds,
+        allow_network=settings.allow_network_filesystem,
     )
     before, after = schema.upgrade(engine)
     engine.dispose()

@@ -128,7 +128,11 @@ def run_and_show(
 
     home.create()
     url = database_url(settings, home)
-    store = Store.open(url, allow_network=settings.allow_network_filesystem)
+    store = Store.open(
+        url,
+        busy_seconds=settings.busy_seconds,
+        allow_network=settings.allow_network_filesystem,
+    )
     queries = Queries.open(url)
     try:
         with watching(planned.spec) as watcher:

@@ -102,6 +102,8 @@ def _write(place: Path, key: Key, shape: tuple[int, ...], dtype: str, fill: Fill
     started = time.monotonic()
     try:
         array = np.lib.format.open_memmap(temporary, "w+", np.dtype(dtype), shape)
+        with temporary.open("rb+") as file:  # a full disk must say so now, not kill us later
+            os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
         fill(array)
         array.flush()
         del array

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -95,20 +96,27 @@ def load(name: str, size: tuple[int, int], weights: Weights) -> Any:
 
 
 def _fill(network: Any, name: str, path: Path) -> None:
+    """Load a weight file into a network and make sure that every array came from it."""
+    import numpy as np
+
+    problem = ""
     try:
-        held = _count_arrays(path)
-        network.load_weights(str(path))
+        held, wanted = _count_arrays(path), len(network.weights)
+        if held != wanted:
+            problem = f"it holds {held} arrays, not {wanted}"
+        else:
+            network.set_weights([np.full_like(each, np.nan) for each in network.get_weights()])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what Keras skips is found below
+                network.load_weights(str(path))
+            if any(np.isnan(each).any() for each in network.get_weights()):
+                problem = "some of its arrays fit no layer"
     except (ValueError, OSError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "unreadable"
+        problem = (str(error).strip() or "unreadable").splitlines()[0]
+    if problem:
         raise DataError(
-            f"{path} does not hold the weights of {name} without its classifier ({reason}); "
+            f"{path} does not hold the weights of {name} without its classifier ({problem}); "
             "nothing was changed",
-            f"orch backbones add {name} --from FILE",
-        ) from error
-    if held != len(network.weights):
-        raise DataError(
-            f"{path} holds {held} arrays, {name} without its classifier has "
-            f"{len(network.weights)}; nothing was changed",
             f"orch backbones add {name} --from FILE",
         )
 
