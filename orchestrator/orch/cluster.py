@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -202,7 +202,11 @@ def run(director: Director, home: Home, slots: Slots, verify_store: bool) -> Non
         try:
             tuner.fit()
         except tune.TuneError as error:
-            raise ClusterError(f"Ray Tune gave up: {error}", "orch doctor") from error
+            if adapter.failure is None:
+                reason = str(error).strip().splitlines()[-1]
+                raise ClusterError(f"Ray Tune gave up: {reason}", "orch doctor") from error
+        if adapter.failure is not None:
+            raise adapter.failure
 
 
 def _trial_name(trial: Any) -> str:
@@ -213,11 +217,43 @@ def _trial_name(trial: Any) -> str:
 
 
 class _Adapter:
-    """The director as Tune's parts see it. Tune pickles its parts; the director stays here."""
+    """The director as Tune's parts see it. Tune pickles its parts; the director stays here.
+
+    Tune would wrap what the director raises; here it is kept, ends the run and is raised after.
+    """
 
     def __init__(self, director: Director) -> None:
-        self.director = director
+        self._director = director
         self.numbers: dict[str, int] = {}
+        self.failure: Exception | None = None
+
+    def next_trial(self) -> TrialSpec | Literal["wait", "done"]:
+        spec = self._guarded(self._director.next_trial)
+        return "done" if spec is None else spec
+
+    def start(self, trial: Any) -> None:
+        self._guarded(self._director.on_start, self.numbers[trial.trial_id])
+
+    def epoch(self, trial: Any, report: EpochReport, worker: str) -> bool:
+        number = self.numbers[trial.trial_id]
+        return bool(self._guarded(self._director.on_epoch, number, report, worker))
+
+    def outcome(self, trial: Any, outcome: TrialOutcome) -> None:
+        self._guarded(self._director.on_outcome, self.numbers[trial.trial_id], outcome)
+
+    def lost(self, trial: Any, message: str) -> None:
+        self._guarded(self._director.on_lost, self.numbers[trial.trial_id], message)
+
+    def stop_now(self) -> bool:
+        return self.failure is not None or bool(self._guarded(self._director.stop_now))
+
+    def _guarded(self, call: Callable[..., Any], *values: Any) -> Any:
+        if self.failure is None:
+            try:
+                return call(*values)
+            except Exception as error:
+                self.failure = error
+        return None
 
     def __reduce__(self) -> Any:
         return (_Adapter, (None,))
@@ -232,7 +268,7 @@ class _Search(Searcher):
         self._adapter = adapter
 
     def suggest(self, trial_id: str) -> Any:
-        spec = self._adapter.director.next_trial()
+        spec = self._adapter.next_trial()
         if spec == "wait":
             return None
         if spec == "done":
@@ -256,26 +292,24 @@ class _Schedule(FIFOScheduler):
         self._adapter = adapter
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Any) -> str:
-        number = self._adapter.numbers[trial.trial_id]
         if "report" not in result:
             return TrialScheduler.CONTINUE
-        go_on = self._adapter.director.on_epoch(number, result["report"], result["worker"])
+        go_on = self._adapter.epoch(trial, result["report"], result["worker"])
         return TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: Any) -> None:
-        outcome = result.get("outcome")
-        if outcome is not None:
-            number = self._adapter.numbers[trial.trial_id]
-            self._adapter.director.on_outcome(number, outcome)
+        if "outcome" in result:
+            self._adapter.outcome(trial, result["outcome"])
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        number = self._adapter.numbers[trial.trial_id]
-        self._adapter.director.on_lost(number, _reason(trial))
+        self._adapter.lost(trial, _reason(trial))
 
 
 def _reason(trial: Any) -> str:
+    """The line that says why Ray lost a worker, without the causes it lists for people."""
     lines = str(trial.get_error() or "").strip().splitlines()
-    return lines[0] if lines else "the worker process is gone"
+    telling = [line for line in lines if "died" in line or "dead" in line] or lines
+    return telling[-1].split(" Some common causes")[0] if telling else "the worker process is gone"
 
 
 class _Starts(tune.Callback):
@@ -283,7 +317,7 @@ class _Starts(tune.Callback):
         self._adapter = adapter
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self._adapter.director.on_start(self._adapter.numbers[trial.trial_id])
+        self._adapter.start(trial)
 
 
 class _Stop(tune.Stopper):
@@ -294,7 +328,7 @@ class _Stop(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        return self._adapter.director.stop_now()
+        return self._adapter.stop_now()
 
 
 # ── the worker's side ───────────────────────────────────────────────────────────────────────

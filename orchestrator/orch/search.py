@@ -66,7 +66,8 @@ class Search:
         tried: tuple[Tried, ...] = (),
         waiting: Mapping[int, Mapping[str, Value]] | None = None,
     ) -> None:
-        self._domains = grid(domains) if sampler == "grid" else dict(domains)
+        self._walk = sampler == "grid"
+        self._domains = grid(domains) if self._walk else dict(domains)
         self._fixed = {n: d.value for n, d in self._domains.items() if isinstance(d, Fixed)}
         self._open = {n: d for n, d in self._domains.items() if not isinstance(d, Fixed)}
         self._distributions = {name: _distribution(d) for name, d in self._open.items()}
@@ -79,15 +80,15 @@ class Search:
             warnings.simplefilter("ignore")  # several samplers are marked experimental
             self._study = optuna.create_study(
                 direction=objective.direction,
-                sampler=_sampler(sampler, self._open, seed + len(tried)),
+                sampler=_sampler(sampler, seed + len(tried)),
                 pruner=_pruner(pruner),
             )
         for trial in tried:
             self._replay(trial)
         for number, params in (waiting or {}).items():
             self._recall(number, params)
-        new = not tried and not waiting
-        if new and all(space.contains(self._domains[name], first[name]) for name in first):
+        possible = all(space.contains(self._domains[name], first[name]) for name in first)
+        if possible and not tried and not waiting:
             self._study.enqueue_trial({name: first[name] for name in self._open})
 
     def suggest(self, number: int) -> dict[str, Value] | None:
@@ -95,6 +96,8 @@ class Search:
         size = self._size()
         if size is not None and len(self._seen) >= size:
             return None
+        if self._walk and self._seen:
+            self._study.enqueue_trial(next(self._untried()))
         params = self._ask(number)
         while (key := _key(params)) in self._seen:
             self._study.tell(self._trials.pop(number), state=TrialState.FAIL)
@@ -204,9 +207,7 @@ def _distribution(domain: Domain) -> BaseDistribution:
             return CategoricalDistribution((value,))
 
 
-def _sampler(
-    name: Sampler, domains: Mapping[str, Domain], seed: int
-) -> optuna.samplers.BaseSampler:
+def _sampler(name: Sampler, seed: int) -> optuna.samplers.BaseSampler:
     match name:
         case "tpe":
             return optuna.samplers.TPESampler(
@@ -217,11 +218,8 @@ def _sampler(
             return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
         case "cmaes":
             return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
-        case "random":
+        case "random" | "grid":  # the grid is walked by us, so that it goes on after a resume
             return optuna.samplers.RandomSampler(seed=seed)
-        case "grid":
-            values = {name: _values(domain) for name, domain in domains.items()}
-            return optuna.samplers.GridSampler(values, seed=seed)
 
 
 def _require_torch() -> None:

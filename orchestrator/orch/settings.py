@@ -45,7 +45,9 @@ class Settings:
     pruner: Pruner = _setting("asha", "how hopeless trials are stopped early", choices=Pruner)
     seed: int = _setting(0, "seed of the search, of initial weights and of shuffling", least=0)
     concurrent: int = _setting(0, "trials at once; 0 chooses by GPUs, else cores", least=0)
-    gpus_per_trial: float = _setting(-1.0, "GPUs of a trial; -1 means one where there are any", least=-1)
+    gpus_per_trial: float = _setting(
+        -1.0, "GPUs of a trial; -1 means one where there are any", least=-1
+    )
     cpus_per_trial: int = _setting(0, "CPU cores of a trial; 0 divides them", least=0)
     verify_store: bool = _setting(True, "check stored arrays against their checksums when opened")
     busy_seconds: float = _setting(15.0, "how long to wait for a locked database", least=0)

@@ -1,0 +1,45 @@
+# make demo: install orch beside the checkout and sweep the embedded digits
+# make test: every check and the whole suite; make test-fast: what to run every few minutes
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-fast check docs bench clean
+
+demo: .venv/installed
+	$(BIN)/orch sweep digits --trials 12
+	@echo
+	$(BIN)/orch leaderboard digits
+
+test: check
+	$(BIN)/python -m pytest
+
+test-fast: .venv/developer
+	$(BIN)/python -m pytest -m "not slow and not real_data"
+
+check: .venv/developer
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python scripts/write_cli_docs.py --check
+
+docs: .venv/developer
+	$(BIN)/python scripts/write_cli_docs.py
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "orch needs Python 3.11 or newer: make PYTHON=python3.12 demo")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing orch into .venv; TensorFlow and Ray take a minute or two"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/developer: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
+	@touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis dist
