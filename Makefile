@@ -22,10 +22,10 @@ check: .venv/developer
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python scripts/write_cli_docs.py --check
+	$(BIN)/python scripts/write_docs.py --check
 
 docs: .venv/developer
-	$(BIN)/python scripts/write_cli_docs.py
+	$(BIN)/python scripts/write_docs.py
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "orch needs Python 3.11 or newer: make PYTHON=python3.12 demo")'

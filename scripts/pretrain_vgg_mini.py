@@ -22,6 +22,7 @@ import numpy as np
 
 from orch.training import vgg_mini
 
+MOMENTUM = 0.99  # of batch normalisation: an epoch has hundreds of steps here
 PAD = 4  # pixels on each side before cropping
 
 
@@ -44,7 +45,7 @@ def scale(images: np.ndarray) -> np.ndarray:
 
 def classifier(steps: int, peak: float) -> Any:
     """Put a softmax head on the backbone and compile it for `steps` training steps."""
-    base = vgg_mini.build()
+    base = vgg_mini.build(momentum=MOMENTUM)
     x = keras.layers.GlobalAveragePooling2D()(base.output)
     x = keras.layers.Dropout(0.1)(x)
     model = keras.Model(base.input, keras.layers.Dense(10, activation="softmax")(x))

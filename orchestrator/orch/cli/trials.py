@@ -77,14 +77,13 @@ def show(
     if as_json:
         output.print_json(views.document(**views.trial(record, epochs)))
         return
-    stages = record.plan.get("stages") or ()
     rows = [
         ("id", record.id),
         ("sweep", f"{record.sweep_id[:6]} {sweep.name if sweep else ''}"),
         ("state", record.state),
         (sweep.metric if sweep else "score", record.score),
         ("best epoch", tables.epochs(record)),
-        *(("frozen layers", str(stage["frozen_layers"])) for stage in stages),
+        *(() if "frozen_layers" in record.params else [("frozen layers", views.frozen(record))]),
         ("computed once up to", record.cut),
         *tables.pairs(record.params),
         ("seed", str(record.seed)),

@@ -13,7 +13,9 @@ BLOCKS = ((32, 2), (64, 2), (128, 2), (128, 1))  # (filters, convolutions) of ea
 BATCH_NORM_MOMENTUM = 0.9  # Keras's 0.99 needs more steps than a small data set has in an epoch
 
 
-def build(input_shape: tuple[int, int, int] = (32, 32, 3)) -> Any:
+def build(
+    input_shape: tuple[int, int, int] = (32, 32, 3), momentum: float = BATCH_NORM_MOMENTUM
+) -> Any:
     """Return the convolution base as a functional `keras.Model`, weights not loaded.
 
     Input: float32 (batch, height, width, 3), scaled to [-1, 1]; height and width at least 32.
@@ -28,9 +30,7 @@ def build(input_shape: tuple[int, int, int] = (32, 32, 3)) -> Any:
             x = keras.layers.Conv2D(
                 filters, 3, padding="same", use_bias=False, name=f"block{block}_conv{conv}"
             )(x)
-            x = keras.layers.BatchNormalization(
-                momentum=BATCH_NORM_MOMENTUM, name=f"block{block}_bn{conv}"
-            )(x)
+            x = keras.layers.BatchNormalization(momentum=momentum, name=f"block{block}_bn{conv}")(x)
             x = keras.layers.ReLU(name=f"block{block}_relu{conv}")(x)
         x = keras.layers.MaxPooling2D(name=f"block{block}_pool")(x)
     return keras.Model(inputs, x, name="vgg-mini")
