@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Engine, Select, func, select
+from sqlalchemy import ColumnElement, Engine, Select, func, select
 
 from orch_db import schema
 from orch_db.connect import open_engine, translated
@@ -74,6 +74,16 @@ class Queries:
         )
         return [TrialRecord(**row) for row in rows]
 
+    def best(self, sweep: SweepRecord) -> TrialRecord | None:
+        """The best completed trial of a sweep."""
+        rows = self._rows(
+            select(Trial.__table__)
+            .where(Trial.sweep_id == sweep.id, *_RANKED)
+            .order_by(*_best_first(sweep.direction))
+            .limit(1)
+        )
+        return TrialRecord(**rows[0]) if rows else None
+
     def epochs(self, trial_id: str) -> list[EpochRecord]:
         """The epochs of a trial's last attempt that reported any."""
         last = select(func.max(Epoch.attempt)).where(Epoch.trial_id == trial_id)
@@ -96,15 +106,10 @@ class Queries:
         return [self._board(row, top) for row in found]
 
     def _board(self, row: dict[str, Any], top: int) -> Board:
-        order = [Trial.score, Trial.id]
-        if row["direction"] == "maximize":
-            order = [column.desc() for column in order]
         found = self._rows(
             select(Trial.__table__)
-            .where(
-                Trial.board == row["board"], Trial.score.is_not(None), Trial.state == "completed"
-            )
-            .order_by(*order)
+            .where(Trial.board == row["board"], *_RANKED)
+            .order_by(*_best_first(row["direction"]))
             .limit(top)
         )
         rows = tuple(TrialRecord(**trial) for trial in found)
@@ -132,6 +137,14 @@ class Queries:
             return []
         with translated(self._engine), self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+_RANKED = (Trial.state == "completed", Trial.score.is_not(None))
+
+
+def _best_first(direction: str) -> list[ColumnElement[Any]]:
+    order = (Trial.score, Trial.id)
+    return [column.desc() if direction == "maximize" else column.asc() for column in order]
 
 
 def _one(kind: str, prefix: str, rows: list[dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ to it. Tune's own state is never read back.
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ from orch.home import Home  # noqa: E402
 # digits took 73 s with two workers of one thread and 107 s with one worker of two.
 MOST_WORKERS = 8
 WORKER_MEMORY = 2 * 2**30  # bytes that a worker with TensorFlow and a backbone may need
+KNOCK_SECONDS = 5.0
 OBJECT_STORE_BYTES = 128 * 2**20  # arrays travel as files, so Ray's own store can be small
 
 
@@ -138,8 +140,9 @@ def connected(address: str) -> Generator[tuple[int, float, int]]:
     else:
         options["address"] = address
     try:
+        _knock(address)
         ray.init(**options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         where = f"the Ray cluster at {address}" if address else "Ray"
         raise ClusterError(
@@ -154,6 +157,13 @@ def connected(address: str) -> Generator[tuple[int, float, int]]:
         yield int(resources.get("CPU", 1)), resources.get("GPU", 0.0), memory
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nothing listens; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
 def available_cores() -> int:

@@ -121,12 +121,6 @@ def dataset(facts: DatasetFacts, installed: Installed | None) -> dict[str, Any]:
     }
 
 
-def best_of(record: SweepRecord, trials: Iterable[TrialRecord]) -> TrialRecord | None:
-    """The best completed trial of a sweep."""
-    scored = [each for each in trials if each.state == "completed" and each.score is not None]
-    return ranked(record.direction, scored)[0] if scored else None
-
-
 def ranked(direction: str, trials: Iterable[TrialRecord]) -> list[TrialRecord]:
     """Trials with a score, best first; completed ones before pruned ones."""
     sign = -1.0 if direction == "maximize" else 1.0

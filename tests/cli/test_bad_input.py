@@ -52,6 +52,7 @@ def one_error(ran, code: int, *words: str) -> None:
         (["trials", "show", "3f2a"], 3, ["no trial", "3f2a", "orch trials"]),
         (["sweeps", "show", "7c1"], 3, ["no sweep", "7c1"]),
         (["sweeps", "resume", "7c1"], 3, ["no sweep", "7c1"]),
+        (["sweep", "--file", "wrong.toml"], 2, ["wrong.toml", "'trails'", "did you mean trials"]),
         (["datasets", "add", "cifr10"], 3, ["did you mean cifar10"]),
         (["datasets", "add", "cifar10", "--from", "nowhere"], 4, ["nowhere does not exist"]),
         (["datasets", "path", "cifar10"], 3, ["not installed", "orch datasets add cifar10"]),
@@ -59,6 +60,7 @@ def one_error(ran, code: int, *words: str) -> None:
     ],
 )
 def test_wrong_words(orch, words: list[str], code: int, said: list[str]) -> None:
+    Path("wrong.toml").write_text('dataset = "digits"\ntrails = 3\n')
     one_error(orch(*words), code, *said)
 
 

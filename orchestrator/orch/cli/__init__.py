@@ -19,14 +19,15 @@ def run(arguments: list[str], debug: bool = False) -> int:
     """Run one command and return its exit code; every error becomes one line on stderr."""
     from orch.cli.app import app
     from orch.errors import OrchError
-    from orch_db.errors import DatabaseError
+    from orch_db.errors import DatabaseError, NotUniqueError
 
     try:
         return int(app(arguments, prog_name="orch", standalone_mode=False) or 0)
     except OrchError as error:
         code, message, hint = error.exit_code, error.message, error.hint
     except DatabaseError as error:
-        code, message, hint = 5, error.message, error.hint
+        code = 2 if isinstance(error, NotUniqueError) else 5
+        message, hint = error.message, error.hint
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  Python flushes it once more at exit
         return 141

@@ -170,8 +170,7 @@ def _show_result(queries: Any, sweep_id: str, as_json: bool) -> None:
     record = queries.sweep(sweep_id)
     if record is None:
         return
-    trials = queries.trials(sweep_id)
-    best = views.best_of(record, trials)
+    trials, best = queries.trials(sweep_id), queries.best(record)
     if as_json:
         output.print_json(views.document(**views.sweep(record, best, trials)))
         return

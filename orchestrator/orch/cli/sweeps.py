@@ -26,7 +26,7 @@ def list_sweeps(
 
     with reading() as queries:
         records = queries.sweeps()
-        best = {each.id: views.best_of(each, queries.trials(each.id)) for each in records}
+        best = {each.id: queries.best(each) for each in records}
     columns = ["sweep", "name", "state", "dataset", "strategy", "backbone", "trials", "best", "at"]
     rows = []
     for each in records:
@@ -65,9 +65,8 @@ def show(sweep: Id, as_json: output.Json = False) -> None:
 
     with reading() as queries:
         record = require_sweep(queries, sweep)
-        trials = queries.trials(record.id)
+        trials, best = queries.trials(record.id), queries.best(record)
     if as_json:
-        best = views.best_of(record, trials)
         output.print_json(views.document(**views.sweep(record, best, trials)))
         return
     rows = [

@@ -1,0 +1,56 @@
+"""How a cluster is divided between trials."""
+
+from __future__ import annotations
+
+import pytest
+
+from orch.cluster import Demand, Slots, divide
+from orch.errors import ClusterError, UsageError
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "demand", "trials", "expected"),
+    [
+        (2, 0, Demand(), 50, Slots(2, 1, 0, False)),
+        (2, 0, Demand(), 1, Slots(1, 2, 0, False)),
+        (2, 0, Demand(concurrent=1), 50, Slots(1, 2, 0, False)),
+        (16, 0, Demand(), 50, Slots(8, 2, 0, False)),
+        (16, 0, Demand(cpus_per_trial=4), 50, Slots(4, 4, 0, False)),
+        (16, 0, Demand(concurrent=2, cpus_per_trial=4), 50, Slots(2, 4, 0, True)),
+        (16, 4, Demand(), 50, Slots(4, 4, 1, False)),
+        (16, 4, Demand(gpus_per_trial=0.5), 50, Slots(8, 2, 0.5, False)),
+        (16, 4, Demand(concurrent=2), 50, Slots(2, 4, 1, True)),
+        (16, 1, Demand(gpus_per_trial=0), 50, Slots(8, 2, 0, False)),
+        (1, 8, Demand(), 50, Slots(1, 1, 1, False)),
+    ],
+)
+def test_trials_share_gpus_or_else_cores(
+    cpus: int, gpus: float, demand: Demand, trials: int, expected: Slots
+) -> None:
+    assert divide(cpus, gpus, 64 * GIB, demand, trials) == expected
+
+
+def test_memory_bounds_the_workers() -> None:
+    assert divide(16, 0, 6 * GIB, Demand(), 50).concurrent == 3
+    assert divide(16, 0, 1 * GIB, Demand(), 50).concurrent == 1
+
+
+@pytest.mark.parametrize("demand", [Demand(gpus_per_trial=2), Demand(cpus_per_trial=9)])
+def test_asking_for_more_than_there_is(demand: Demand) -> None:
+    with pytest.raises(UsageError, match=r"asks for .* the cluster has 1 and 8") as caught:
+        divide(8, 1, 64 * GIB, demand, 50)
+    assert caught.value.exit_code == 2
+
+
+def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    from orch.cluster import connected
+
+    with (
+        pytest.raises(ClusterError, match=r"127.0.0.1:9 did not answer") as caught,
+        connected("127.0.0.1:9"),
+    ):
+        raise AssertionError("there is no cluster there")
+    assert caught.value.exit_code == 7
+    assert "--ray-address" in caught.value.hint
