@@ -7,7 +7,7 @@ import struct
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ Batches = dict[str, Any]
 class Python2Pickler(pickle._Pickler):
     """Writes text and bytes as Python 2 did, which wrote the published batches."""
 
-    dispatch = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)
 
     def save_string(self, text: bytes | str) -> None:
         content = text.encode("ascii") if isinstance(text, str) else text
@@ -110,7 +110,8 @@ class TestCifar10AsPublished(DatasetContract):
     name = "cifar10"
 
     @pytest.fixture(scope="class")
-    def source(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    @classmethod
+    def source(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
         return canonical(tmp_path_factory.mktemp("source") / "cifar.tar.gz")
 
 
@@ -118,7 +119,8 @@ class TestCifar10PickledByPython3(DatasetContract):
     name = "cifar10"
 
     @pytest.fixture(scope="class")
-    def source(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    @classmethod
+    def source(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
         return canonical(tmp_path_factory.mktemp("source") / "cifar.tar.gz", dump=python3)
 
 
@@ -126,7 +128,8 @@ class TestCifar10AsClassFolders(DatasetContract):
     name = "cifar10"
 
     @pytest.fixture(scope="class")
-    def source(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    @classmethod
+    def source(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
         return class_folders(tmp_path_factory.mktemp("source"))
 
 
@@ -299,7 +302,7 @@ NOT_A_BATCH: dict[str, Any] = {
     "more pixels than labels": {b"data": pixels(2), b"labels": [0]},
     "labels as floats": {b"data": pixels(2), b"labels": [0.0, 1.0]},
     "labels as text": {b"data": pixels(2), b"labels": [b"cat", b"dog"]},
-    "no examples": {b"data": pixels(0), b"labels": []},
+    "no examples": python2({b"data": pixels(0), b"labels": []}),
 }
 
 

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -232,13 +233,14 @@ def _inputs(
 def _feature_key(spec: TrialSpec, bench: Workbench, image: ImageInput, cut: Cut) -> dict[str, Any]:
     import keras
 
+    backend = keras.backend.backend()
     return {
         "what": "features",
         "backbone": spec.backbone,
         "weights": bench.weights(spec.backbone).digest,
         "upsample": image.upsample,
         "cut": cut.layers,
-        "keras": [keras.backend.backend(), keras.__version__],
+        "keras": [keras.__version__, backend, version(backend)],
     }
 
 

@@ -1,0 +1,76 @@
+"""The process that runs trials, one after another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+
+from orch.contracts import EpochReport, TrialOutcome, TrialSpec
+from orch.home import Home
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a worker needs to know of the machine it runs on."""
+
+    home: Home
+    threads: int
+    verify_store: bool
+    environment: Mapping[str, str]
+
+
+class Worker(tune.Trainable):
+    """A process that runs trials one after another; each `step` is an epoch."""
+
+    def setup(self, config: dict[str, Any], setting: Setting | None = None) -> None:
+        """Prepare the process, once, and begin with its first trial."""
+        assert setting is not None
+        _before_keras(setting)
+        from orch.training.trial import Workbench
+
+        self._bench = Workbench(setting.home, setting.verify_store)
+        self._running: Generator[EpochReport, None, TrialOutcome] | None = None
+        self._begin(config["spec"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin with the next trial in the same process."""
+        self._begin(new_config["spec"])
+        return True
+
+    def _begin(self, spec: TrialSpec) -> None:
+        from orch.training.trial import trial_epochs
+
+        self.cleanup()
+        self._running = trial_epochs(spec, self._bench)
+
+    def step(self) -> dict[str, Any]:
+        """Train an epoch: its report, or the trial's outcome after the last."""
+        assert self._running is not None
+        try:
+            return {"report": next(self._running), "worker": f"{os.uname().nodename}:{os.getpid()}"}
+        except StopIteration as end:
+            return {"outcome": end.value, "done": True}
+
+    def cleanup(self) -> None:
+        """Let go of a trial that was stopped before its end."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+
+
+def _before_keras(setting: Setting) -> None:
+    """Set what the backends read when they are imported: threads, and to grow GPU memory."""
+    wanted = {
+        "TF_NUM_INTRAOP_THREADS": str(setting.threads),
+        "TF_NUM_INTEROP_THREADS": "1",
+        "OMP_NUM_THREADS": str(setting.threads),
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        **setting.environment,
+    }
+    os.environ.update(wanted)
