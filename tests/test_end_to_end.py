@@ -6,11 +6,12 @@ import json
 import os
 import pty
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,40 @@ def test_a_terminal_is_shown_a_live_table(command, tmp_path: Path) -> None:
     assert "epoch" in text
     assert "best val_accuracy" in text
     assert "orch trials show" in text
+
+
+@pytest.fixture
+def cluster(stranger: Path) -> Generator[str]:
+    """A Ray cluster that someone else started; yields its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["start", "--head", "--block", f"--port={port}"]
+    words += ["--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / "ray"), *words],
+        env={**os.environ, "PYTHONPATH": str(stranger)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    yield f"127.0.0.1:{port}"
+    process.terminate()
+    process.wait(60)
+
+
+def test_a_running_cluster_is_joined_and_left_running(command, cluster: str) -> None:
+    process = command("sweep", "digits", "--trials", "1", "-S", "epochs=1", "--limit", "200",
+                      "-S", "frozen_layers=26", "--ray-address", cluster, "--json")  # fmt: skip
+    code, out, err = finish(process)
+    assert code == 0, err
+    assert json.loads(out)["trials"][0]["state"] == "completed"
+    host, port = cluster.split(":")
+    with socket.create_connection((host, int(port)), 5) as still_there:
+        assert still_there.getpeername()[1] == int(port)
 
 
 @pytest.mark.real_data

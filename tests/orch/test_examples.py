@@ -121,9 +121,16 @@ def test_a_rare_class_is_in_both() -> None:
 
 @pytest.mark.xfail(strict=True, reason="one example of each rare class comes on top of the limit")
 def test_rare_classes_do_not_break_the_limit() -> None:
-    labels = np.repeat(np.arange(5), (960, 10, 10, 10, 10))
-    train, held = examples.select({"train": Made(labels)}, 30)
-    assert len(train.indices) + len(held.indices) == 30
+    rare = Made(np.repeat(np.arange(5), (960, 10, 10, 10, 10)))
+    train, held = examples.select({"train": rare, "validation": rare}, 100)
+    assert len(train.indices) + len(held.indices) == 100
+
+
+def test_a_limit_that_leaves_one_example_of_a_class_is_said() -> None:
+    splits = {"train": Made(np.repeat(np.arange(5), (960, 10, 10, 10, 10)))}
+    with pytest.raises(UsageError, match="--limit 30 leaves a class without a training") as caught:
+        examples.select(splits, 30)
+    assert caught.value.exit_code == 2
 
 
 # ── with a validation split of its own ──────────────────────────────────────────────────────

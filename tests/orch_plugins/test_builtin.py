@@ -11,3 +11,7 @@ class TestBuiltIn(StrategyContract):
     @pytest.fixture(autouse=True)
     def _strategy(self, request: pytest.FixtureRequest) -> None:
         self.name = request.param
+
+
+def test_those_that_come_with_orch_are_found() -> None:
+    assert {"feature-extraction", "fine-tune"} <= set(registry.strategy_names())

@@ -8,8 +8,9 @@ to it. Tune's own state is never read back.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-# Read by Ray when it is imported; DESIGN: its own log flood stays in files.
+# Read by Ray when it is imported; its own log flood stays in files.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -24,6 +25,10 @@ QUIET = {
 }
 for _name, _text in QUIET.items():
     os.environ.setdefault(_name, _text)
+# A cluster started with `ray start` asks for the token that lies here; without this, a driver
+# that names the cluster's address does not send it (Ray's documentation, "Token authentication").
+if (Path.home() / ".ray" / "auth_token").exists() or "RAY_AUTH_TOKEN" in os.environ:
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 from orch.cluster.connection import available_cores, connected  # noqa: E402
 from orch.cluster.dispatch import Director, run  # noqa: E402

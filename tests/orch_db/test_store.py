@@ -1,0 +1,468 @@
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orch_db.errors import DatabaseError, NotUniqueError
+from orch_db.queries import Queries
+from orch_db.records import EpochRecord, SweepRecord, TrialRecord
+from orch_db.store import Store
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/orch.db"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    opened = Store.open(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def queries(store: Store, url: str) -> Iterator[Queries]:
+    opened = Queries.open(url)
+    yield opened
+    opened.close()
+
+
+def sweep(id: str = "s1", **changes: Any) -> SweepRecord:
+    plain = SweepRecord(
+        id=id,
+        name="digits-fine-tune",
+        state="running",
+        dataset="digits",
+        strategy="fine-tune",
+        backbone="vgg-mini",
+        metric="val_accuracy",
+        direction="maximize",
+        board="board",
+        spec={"limit": None, "space": {"rate": "log(1e-5,1e-2)"}},
+        versions={"orch": "0.1"},
+        git_commit="abc",
+        created_at="2026-01-01T00:00:00+00:00",
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def trial(id: str = "t1", **changes: Any) -> TrialRecord:
+    plain = TrialRecord(
+        id=id,
+        sweep_id="s1",
+        number=0,
+        board="board",
+        state="queued",
+        attempt=1,
+        seed=3,
+        params={"rate": 1e-4, "kind": "adam", "units": 8, "on": True},
+        created_at="2026-01-01T00:00:01+00:00",
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def epoch(number: int = 1, **changes: Any) -> EpochRecord:
+    plain = EpochRecord(
+        trial_id="t1",
+        attempt=1,
+        epoch=number,
+        stage=0,
+        metrics={"val_accuracy": 0.1 * number},
+        seconds=1.5,
+        reported_at="2026-01-01T00:01:00+00:00",
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+DONE: dict[str, Any] = {
+    "state": "completed",
+    "plan": {"stages": [{"frozen_layers": 3}]},
+    "cut": "block4_pool",
+    "score": 0.875,
+    "best_epoch": 2,
+    "metrics": {"val_accuracy": 0.875, "loss": 1e-300},
+    "worker": "node-1",
+    "started_at": "2026-01-01T00:00:02+00:00",
+    "finished_at": "2026-01-01T00:02:00+00:00",
+    "seconds": 118.25,
+}
+
+
+def dump(path: str) -> list[str]:
+    """All that a database holds, as SQL."""
+    connection = sqlite3.connect(path.removeprefix("sqlite:///"))
+    lines = list(connection.iterdump())
+    connection.close()
+    return lines
+
+
+# ── what goes in comes out ──────────────────────────────────────────────────────────────────
+
+
+def test_a_sweep_comes_back_as_it_was_given(store: Store, queries: Queries) -> None:
+    given_one = sweep(name="Größe – 大", spec={"a": [1, 2.5, None, {"b": True}]}, git_commit=None)
+    store.add_sweep(given_one)
+    assert queries.sweep("s1") == given_one
+    assert queries.sweeps() == [given_one]
+
+
+def test_a_trial_comes_back_as_it_was_given(store: Store, queries: Queries) -> None:
+    store.add_sweep(sweep())
+    full = trial(**DONE, failure_kind="data", failure_message="line", traceback="a\nb")
+    store.add_trial(full)
+    store.add_trial(trial("t2", number=1))
+    assert queries.trial("t1") == full
+    assert queries.trials("s1") == [full, trial("t2", number=1)]
+
+
+def test_epochs_come_back_in_order(store: Store, queries: Queries) -> None:
+    store.add_sweep(sweep())
+    store.add_trial(trial())
+    for number in (1, 3, 2):
+        store.add_epoch(epoch(number), "node-1")
+    assert queries.epochs("t1") == [epoch(1), epoch(2), epoch(3)]
+    found = queries.trial("t1")
+    assert found is not None
+    assert found.worker == "node-1"
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.dictionaries(
+        st.text(max_size=5),
+        st.one_of(
+            st.none(),
+            st.booleans(),
+            st.integers(-(2**63), 2**63),
+            st.floats(allow_nan=False, allow_infinity=False),
+            st.text(max_size=10),
+        ),
+        max_size=4,
+    ),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+def test_every_value_survives_exactly(params: dict[str, Any], score: float) -> None:
+    path = Path("exact.db")
+    path.unlink(missing_ok=True)
+    url = f"sqlite:///{path.absolute()}"
+    store = Store.open(url)
+    store.add_sweep(sweep())
+    store.add_trial(trial(params=params, score=score))
+    store.close()
+    queries = Queries.open(url)
+    found = queries.trial("t1")
+    queries.close()
+    assert found is not None
+    assert found.params == params
+    assert [type(value) for value in found.params.values()] == [
+        type(value) for value in params.values()
+    ]
+    assert found.score == score
+
+
+def test_a_sweep_says_how_many_trials_are_in_each_state(store: Store, queries: Queries) -> None:
+    store.add_sweep(sweep())
+    store.add_sweep(sweep("s2", created_at="2026-01-02T00:00:00+00:00"))
+    for number, state in enumerate(["completed", "completed", "failed", "queued"]):
+        store.add_trial(trial(f"t{number}", number=number, state=state))
+    counted = queries.sweep("s1")
+    assert counted is not None
+    assert counted.trials == {"completed": 2, "failed": 1, "queued": 1}
+    assert [each.trials for each in queries.sweeps()] == [{}, counted.trials]
+
+
+def test_sweeps_come_newest_first(store: Store, queries: Queries) -> None:
+    for day in (2, 3, 1):
+        store.add_sweep(sweep(f"s{day}", created_at=f"2026-01-0{day}T00:00:00+00:00"))
+    assert [each.id for each in queries.sweeps()] == ["s3", "s2", "s1"]
+    assert [each.id for each in queries.sweeps(limit=2)] == ["s3", "s2"]
+
+
+def test_a_sweep_changes_its_state(store: Store, queries: Queries) -> None:
+    store.add_sweep(sweep())
+    store.set_sweep_state("s1", "completed", "2026-01-05T00:00:00+00:00")
+    found = queries.sweep("s1")
+    assert found is not None
+    assert (found.state, found.finished_at) == ("completed", "2026-01-05T00:00:00+00:00")
+
+
+def test_a_trial_of_no_sweep_is_refused(store: Store, queries: Queries) -> None:
+    with pytest.raises(DatabaseError, match="FOREIGN KEY"):
+        store.add_trial(trial(sweep_id="nowhere"))
+    assert queries.trial("t1") is None
+
+
+def test_an_epoch_of_no_trial_is_refused(store: Store) -> None:
+    with pytest.raises(DatabaseError, match="what was recorded before is safe"):
+        store.add_epoch(epoch(), None)
+
+
+# ── the same again ──────────────────────────────────────────────────────────────────────────
+
+WRITES: dict[str, Callable[[Store], object]] = {
+    "add_sweep": lambda store: store.add_sweep(sweep("s9")),
+    "set_sweep_state": lambda store: store.set_sweep_state("s1", "stopped", "later"),
+    "add_trial": lambda store: store.add_trial(trial("t9", number=9)),
+    "add_epoch": lambda store: store.add_epoch(epoch(), "node-1"),
+    "set_trial": lambda store: store.set_trial("t1", 1, **DONE),
+    "requeue": lambda store: store.requeue("s1"),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name for name in WRITES if name != "requeue"),
+        pytest.param(
+            "requeue",
+            marks=pytest.mark.xfail(strict=True, reason="what is queued is queued once more"),
+        ),
+    ],
+)
+def test_a_write_sent_twice_changes_nothing(store: Store, url: str, name: str) -> None:
+    store.add_sweep(sweep())
+    store.add_trial(trial(state="running"))
+    before = dump(url)
+    first = WRITES[name](store)
+    once = dump(url)
+    assert once != before
+    again = WRITES[name](store)
+    assert dump(url) == once
+    assert again == first
+
+
+def test_adding_again_does_not_overwrite(store: Store, queries: Queries) -> None:
+    store.add_sweep(sweep())
+    store.add_trial(trial())
+    store.set_trial("t1", 1, **DONE)
+    store.add_trial(trial())
+    store.set_sweep_state("s1", "completed", None)
+    store.add_sweep(sweep())
+    found, whole = queries.trial("t1"), queries.sweep("s1")
+    assert found is not None
+    assert whole is not None
+    assert (found.state, whole.state) == ("completed", "completed")
+
+
+# ── attempts ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_stale_attempt_is_refused(store: Store, queries: Queries) -> None:
+    store.add_sweep(sweep())
+    store.add_trial(trial(attempt=2))
+    assert store.set_trial("t1", 1, state="completed", score=1.0) is False
+    assert queries.trial("t1") == trial(attempt=2)
+    assert store.set_trial("t1", 2, state="completed", score=0.5) is True
+    assert store.set_trial("t1", 3, state="failed") is False
+    found = queries.trial("t1")
+    assert found is not None
+    assert (found.state, found.score) == ("completed", 0.5)
+
+
+def test_a_trial_nobody_knows_is_refused(store: Store) -> None:
+    assert store.set_trial("nobody", 1, state="failed") is False
+
+
+def test_requeue_puts_back_what_never_ended(store: Store, queries: Queries) -> None:
+    store.add_sweep(sweep())
+    store.add_sweep(sweep("s2"))
+    states = ["queued", "running", "lost", "completed", "pruned", "failed"]
+    for number, state in enumerate(states):
+        store.add_trial(trial(state, number=number, state=state, started_at="then"))
+    store.add_trial(trial("other", sweep_id="s2", state="running"))
+    assert store.requeue("s1") == 3
+    found = {each.id: each for each in queries.trials("s1")}
+    for id in ("queued", "running", "lost"):
+        assert (found[id].state, found[id].attempt, found[id].started_at) == ("queued", 2, None)
+    for id in ("completed", "pruned", "failed"):
+        assert (found[id].state, found[id].attempt, found[id].started_at) == (id, 1, "then")
+    assert queries.trials("s2")[0].state == "running"
+
+
+def test_what_an_earlier_attempt_says_after_a_requeue_is_refused(
+    store: Store, queries: Queries
+) -> None:
+    store.add_sweep(sweep())
+    store.add_trial(trial(state="running"))
+    store.requeue("s1")
+    assert store.set_trial("t1", 1, **DONE) is False
+    found = queries.trial("t1")
+    assert found is not None
+    assert (found.state, found.score) == ("queued", None)
+
+
+def test_epochs_are_those_of_the_last_attempt(store: Store, queries: Queries) -> None:
+    store.add_sweep(sweep())
+    store.add_trial(trial())
+    for number in (1, 2, 3):
+        store.add_epoch(epoch(number), "node-1")
+    again = epoch(1, attempt=2, metrics={"val_accuracy": 0.9})
+    store.add_epoch(again, "node-2")
+    assert queries.epochs("t1") == [again]
+
+
+@pytest.mark.xfail(strict=True, reason="the worker is set whatever the attempt")
+def test_a_late_epoch_of_an_earlier_attempt_does_not_name_the_worker(
+    store: Store, queries: Queries
+) -> None:
+    store.add_sweep(sweep())
+    store.add_trial(trial(attempt=2))
+    store.add_epoch(epoch(1, attempt=2), "new")
+    store.add_epoch(epoch(1, attempt=1), "old")
+    found = queries.trial("t1")
+    assert found is not None
+    assert found.worker == "new"
+
+
+# ── looking up ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def named(store: Store, queries: Queries) -> Queries:
+    for number, id in enumerate(["abc1", "abd2", "x%y", "x_z"]):
+        store.add_sweep(sweep(id))
+        store.add_trial(trial(f"t{id}", sweep_id=id, number=number))
+    return queries
+
+
+def test_the_beginning_of_an_id_is_enough_where_it_is_unique(named: Queries) -> None:
+    for prefix, id in (("abc", "abc1"), ("abc1", "abc1"), ("abd", "abd2")):
+        found, one = named.sweep(prefix), named.trial(f"t{prefix}")
+        assert found is not None
+        assert one is not None
+        assert (found.id, one.id) == (id, f"t{id}")
+
+
+def test_no_id_begins_so(named: Queries) -> None:
+    assert named.sweep("abc12") is None
+    assert named.trial("bc") is None
+
+
+def test_the_beginning_of_several_ids_is_not_unique(named: Queries) -> None:
+    with pytest.raises(NotUniqueError, match="several sweeps have an id that begins with 'ab'"):
+        named.sweep("ab")
+    with pytest.raises(NotUniqueError, match="several trials") as caught:
+        named.trial("ta")
+    assert caught.value.hint == "give more characters of it"
+
+
+def test_wildcards_stand_for_themselves(named: Queries) -> None:
+    found = named.sweep("x%")
+    assert found is not None
+    assert found.id == "x%y"
+    assert named.sweep("a%") is None
+    assert named.sweep("ab__") is None
+
+
+# ── boards ──────────────────────────────────────────────────────────────────────────────────
+
+
+def ranks(queries: Queries, dataset: str | None = None, top: int = 10) -> list[list[str]]:
+    return [[row.id for row in board.rows] for board in queries.boards(dataset, top)]
+
+
+def test_a_board_ranks_completed_trials_with_a_score_alone(store: Store, queries: Queries) -> None:
+    store.add_sweep(sweep())
+    for number, (id, state, score) in enumerate(
+        [
+            ("low", "completed", 0.1),
+            ("pruned", "pruned", 0.99),
+            ("failed", "failed", 0.98),
+            ("running", "running", None),
+            ("high", "completed", 0.9),
+            ("none", "completed", None),
+        ]
+    ):
+        store.add_trial(trial(id, number=number, state=state, score=score))
+    assert ranks(queries) == [["high", "low"]]
+    assert ranks(queries, top=1) == [["high"]]
+
+
+@pytest.mark.parametrize(
+    ("direction", "order"), [("maximize", ["b", "c", "a"]), ("minimize", ["a", "c", "b"])]
+)
+def test_a_board_ranks_in_its_direction(
+    store: Store, queries: Queries, direction: str, order: list[str]
+) -> None:
+    store.add_sweep(sweep(direction=direction))
+    for number, (id, score) in enumerate([("a", -1.0), ("b", 0.75), ("c", 0.5)]):
+        store.add_trial(trial(id, number=number, state="completed", score=score))
+    assert ranks(queries) == [order]
+    found = queries.sweep("s1")
+    assert found is not None
+    best = queries.best(found)
+    assert best is not None
+    assert best.id == order[0]
+
+
+def test_a_sweep_without_a_completed_trial_has_no_best(store: Store, queries: Queries) -> None:
+    store.add_sweep(sweep())
+    store.add_trial(trial(state="pruned", score=0.9))
+    assert queries.best(sweep()) is None
+    assert ranks(queries) == [[]]
+
+
+def test_a_board_joins_the_sweeps_that_may_be_compared(store: Store, queries: Queries) -> None:
+    store.add_sweep(sweep("s1", spec={"limit": 500}))
+    store.add_sweep(sweep("s2", spec={"limit": 500}, strategy="feature-extraction"))
+    store.add_trial(trial("t1", sweep_id="s1", state="completed", score=0.5))
+    store.add_trial(trial("t2", sweep_id="s2", state="completed", score=0.6))
+    (board,) = queries.boards(None, 10)
+    assert [row.id for row in board.rows] == ["t2", "t1"]
+    assert {id: found.strategy for id, found in board.sweeps.items()} == {
+        "s1": "fine-tune",
+        "s2": "feature-extraction",
+    }
+    assert (board.dataset, board.metric, board.direction, board.limit) == (
+        "digits",
+        "val_accuracy",
+        "maximize",
+        500,
+    )
+
+
+def test_the_board_of_the_newest_sweep_comes_first(store: Store, queries: Queries) -> None:
+    for day, name in ((1, "old"), (3, "new"), (2, "middle"), (4, "old-again")):
+        store.add_sweep(
+            sweep(
+                name,
+                board=name.removesuffix("-again"),
+                dataset="cifar10" if name == "middle" else "digits",
+                created_at=f"2026-01-0{day}T00:00:00+00:00",
+            )
+        )
+    assert [board.board for board in queries.boards(None, 5)] == ["old", "new", "middle"]
+    assert [board.board for board in queries.boards("cifar10", 5)] == ["middle"]
+    assert queries.boards("birds", 5) == []
+
+
+# ── reading what is not there ───────────────────────────────────────────────────────────────
+
+
+def test_an_absent_database_has_nothing_and_is_not_created(tmp_path: Path, url: str) -> None:
+    queries = Queries.open(url)
+    assert queries.sweeps() == []
+    assert queries.sweep("s") is None
+    assert queries.trial("t") is None
+    assert queries.trials("s") == []
+    assert queries.epochs("t") == []
+    assert queries.boards(None, 5) == []
+    assert queries.best(sweep()) is None
+    queries.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_database_has_nothing_and_stays_empty(tmp_path: Path, url: str) -> None:
+    (tmp_path / "orch.db").touch()
+    queries = Queries.open(url)
+    assert queries.sweeps() == []
+    queries.close()
+    assert (tmp_path / "orch.db").read_bytes() == b""
