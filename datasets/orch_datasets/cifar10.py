@@ -130,7 +130,9 @@ def _read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         raise
     except Exception as error:  # a damaged pickle raises nearly anything
         raise DataError(f"{path} is not a CIFAR-10 batch ({error}); nothing was changed") from error
-    if data.dtype != np.uint8 or data.shape != (len(labels), PIXELS) or labels.dtype.kind != "i":
+    if labels.ndim != 1 or labels.dtype.kind != "i" or data.dtype != np.uint8:
+        raise DataError(f"{path} is not a CIFAR-10 batch: labels {labels.shape}, {data.dtype}")
+    if data.shape != (len(labels), PIXELS):
         raise DataError(f"{path} is not a CIFAR-10 batch: {data.dtype} {data.shape}")
     if len(labels) and not 0 <= labels.min() <= labels.max() <= 9:
         raise DataError(f"{path} has labels outside 0 to 9")

@@ -5,13 +5,14 @@ Nothing that comes from outside is trusted with a path, unpickled or decoded wit
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import lzma
 import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,11 +26,21 @@ from orch.errors import DataError
 
 MAX_PIXELS = 50_000_000
 MAX_MEMBERS = 1_000_000
-MAX_BYTES = 64 * 2**30  # of one unpacked archive
+MAX_BYTES = 16 * 2**30  # of one unpacked archive
 IMAGE_FORMATS = ("JPEG", "PNG")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
-DAMAGED = (EOFError, OSError, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+DAMAGED = (
+    EOFError,
+    NotImplementedError,  # a zip with a compression that Python lacks
+    OSError,
+    RuntimeError,  # an encrypted zip
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+OF_THE_DISK = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT)
 
 
 # ── fetching ────────────────────────────────────────────────────────────────────────────────
@@ -44,6 +55,7 @@ def fetch(source: Source, folder: Path, progress: Progress) -> Path:
     import pooch
     import requests
 
+    pooch.get_logger().setLevel("ERROR")  # the progress says what pooch would
     name = PurePosixPath(source.url).name
     try:
         path = pooch.retrieve(
@@ -79,19 +91,22 @@ class _Meter:
         self._done = 0
 
     def update(self, count: int) -> None:
-        self._done += count
-        if self._done > self._source.bytes:
+        """Count a chunk; pooch counts the last one as a whole, however short it is."""
+        if self._done >= self._source.bytes:
             raise DataError(
                 f"{self._source.url} is larger than the published {self._source.bytes:,} bytes; "
                 "the download was stopped and deleted"
             )
-        self._progress("fetching", self._done, self._source.bytes)
+        self._done += count
+        self._progress("fetching", min(self._done, self.total), self.total)
 
     def reset(self) -> None:
+        """Begin again: pooch does so to show the whole at the end."""
         self._done = 0
 
     def close(self) -> None:
-        self._progress("fetching", self._source.bytes, self._source.bytes)
+        """Show the end."""
+        self._progress("fetching", self.total, self.total)
 
 
 def verify(path: Path, source: Source) -> None:
@@ -130,6 +145,8 @@ def unpacked(source: Path, scratch: Path, progress: Progress) -> Generator[Path]
     try:
         extract(source, target, progress)
         yield target
+    except DataError as error:  # what it names will be gone: name the archive instead
+        raise DataError(error.message.replace(str(target), str(source)), error.hint) from error
     finally:
         shutil.rmtree(target, ignore_errors=True)
 
@@ -143,18 +160,17 @@ def extract(archive: Path, target: Path, progress: Progress) -> None:
     Raises:
         DataError: naming the archive and what is wrong with it.
     """
-    if tarfile.is_tarfile(archive):
-        reader = _extract_tar
-    elif zipfile.is_zipfile(archive):
-        reader = _extract_zip
-    else:
-        raise DataError(
-            f"{archive} is not a tar or zip archive, or it is damaged; nothing was changed"
-        )
     try:
-        reader(archive, target, progress)
+        if tarfile.is_tarfile(archive):
+            _extract_tar(archive, target, progress)
+        elif zipfile.is_zipfile(archive):
+            _extract_zip(archive, target, progress)
+        else:
+            raise DataError(
+                f"{archive} is not a tar or zip archive, or it is damaged; nothing was changed"
+            )
     except DAMAGED as error:
-        if isinstance(error, OSError) and error.errno:
+        if isinstance(error, OSError) and error.errno in OF_THE_DISK:
             raise
         raise DataError(
             f"{archive} is truncated or damaged ({error}); nothing was changed",
@@ -166,6 +182,7 @@ def _extract_tar(archive: Path, target: Path, progress: Progress) -> None:
     quota = _Quota(archive)
     with tarfile.open(archive, "r:*") as tar:
         for count, member in enumerate(tar):
+            quota.admit()
             place = _place(archive, target, member.name)
             if member.isdir():
                 place.mkdir(parents=True, exist_ok=True)
@@ -177,6 +194,22 @@ def _extract_tar(archive: Path, target: Path, progress: Progress) -> None:
                 quota.write(stream, place, member.size)
             if count % 500 == 0:
                 progress("unpacking", count, None)
+        _check_end(tar)
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Make sure that a tar ends where it says: tarfile takes a damaged header for the end.
+
+    A compressed archive is read to its end, where its checksum is.
+    """
+    stream = tar.fileobj
+    assert stream is not None
+    stream.seek(tar.offset)
+    end = stream.read(tarfile.BLOCKSIZE)
+    if len(end) < tarfile.BLOCKSIZE or end.strip(b"\0"):
+        raise EOFError("it does not end as a tar archive does")
+    while stream.read(1 << 20):
+        pass
 
 
 def _extract_zip(archive: Path, target: Path, progress: Progress) -> None:
@@ -184,6 +217,7 @@ def _extract_zip(archive: Path, target: Path, progress: Progress) -> None:
     with zipfile.ZipFile(archive) as packed:
         members = packed.infolist()
         for count, member in enumerate(members):
+            quota.admit()
             place = _place(archive, target, member.filename)
             if member.is_dir():
                 place.mkdir(parents=True, exist_ok=True)
@@ -209,16 +243,22 @@ class _Quota:
         self._members = 0
         self._bytes = 0
 
-    def write(self, stream: IO[bytes], place: Path, claimed: int) -> None:
+    def admit(self) -> None:
+        """Count one more member."""
         self._members += 1
+        if self._members > MAX_MEMBERS:
+            raise DataError(f"{self._archive} has more than {MAX_MEMBERS:,} members")
+
+    def write(self, stream: IO[bytes], place: Path, claimed: int) -> None:
+        """Write one member; it must have the size that it claims."""
         place.parent.mkdir(parents=True, exist_ok=True)
         written = 0
         with place.open("xb") as file:
             while chunk := stream.read(1 << 20):
                 written += len(chunk)
                 self._bytes += len(chunk)
-                if self._bytes > MAX_BYTES or self._members > MAX_MEMBERS:
-                    raise DataError(f"{self._archive} unpacks to more than is accepted")
+                if self._bytes > MAX_BYTES:
+                    raise DataError(f"{self._archive} unpacks to more than {MAX_BYTES:,} bytes")
                 file.write(chunk)
         if written != claimed:
             raise EOFError(f"{place.name} has {written} of {claimed} bytes")
@@ -240,7 +280,13 @@ def decode_image(path: Path) -> NDArray[np.uint8]:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{path} has {image.width} × {image.height} pixels: too many")
             return np.asarray(image.convert("RGB"), np.uint8)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (
+        Image.DecompressionBombError,
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,
+        ValueError,
+    ) as error:
         raise DataError(
             f"{path} does not decode as an image ({error}); nothing was changed",
             "repair or remove that file, then run the same command again",
@@ -319,6 +365,3 @@ def stratified(
         members = np.flatnonzero(labels == label)
         chosen[rng.permutation(members)[: round(len(members) * fraction)]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
-
-
-Decoder = Callable[[Path], NDArray[np.uint8]]

@@ -77,8 +77,23 @@ def open_engine(
     return engine
 
 
+def database_file(text: str) -> Path:
+    """The file of an SQLite database."""
+    return Path(parse_url(text).database or "")
+
+
+def exists(path: Path) -> bool:
+    """Tell whether a database file is there and not empty.
+
+    Raises:
+        ReadOnlyError: its folder may not be entered.
+    """
+    with _translated_os(path):
+        return path.is_file() and path.stat().st_size > 0
+
+
 def _check_file(path: Path) -> None:
-    if not path.is_file() or not path.stat().st_size:
+    if not exists(path):
         return
     with _translated_os(path), path.open("rb") as file:
         if file.read(len(HEADER)) != HEADER:

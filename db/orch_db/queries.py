@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, Select, func, select
 
 from orch_db import schema
-from orch_db.connect import open_engine, translated
+from orch_db.connect import database_file, exists, open_engine, translated
 from orch_db.errors import NotUniqueError
 from orch_db.records import Board, EpochRecord, SweepRecord, TrialRecord
 from orch_db.tables import Epoch, Sweep, Trial
@@ -24,12 +24,7 @@ class Queries:
     @classmethod
     def open(cls, url: str) -> Queries:
         """Open the database at a URL for reading; it is not created."""
-        from pathlib import Path
-
-        from orch_db.connect import parse_url
-
-        path = Path(parse_url(url).database or "")
-        return cls(open_engine(url, write=False) if path.is_file() else None)
+        return cls(open_engine(url, write=False) if exists(database_file(url)) else None)
 
     def close(self) -> None:
         """Close all connections."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from orch_db.connect import translated
+from orch_db.connect import database_file, exists, open_engine, translated
 from orch_db.errors import NotADatabaseError, SchemaError
 
 HEAD = "0001"
@@ -25,6 +25,22 @@ def prepare(engine: Engine) -> None:
             upgrade(engine)
         else:
             require(found)
+
+
+def refuse_foreign(url: str) -> None:
+    """Look at an existing database before it is opened for writing, which would change it.
+
+    Raises:
+        NotADatabaseError: it is something else; it was not touched.
+    """
+    path = database_file(url)
+    if exists(path):
+        engine = open_engine(url, write=False)
+        try:
+            with translated(engine), engine.connect() as connection:
+                _version(connection)
+        finally:
+            engine.dispose()
 
 
 def check(engine: Engine) -> bool:

@@ -32,6 +32,7 @@ class Store:
         cls, url: str, *, busy_seconds: float = BUSY_SECONDS, allow_network: bool = False
     ) -> Store:
         """Open the database at a URL for writing."""
+        schema.refuse_foreign(url)
         return cls(
             open_engine(url, write=True, busy_seconds=busy_seconds, allow_network=allow_network)
         )
@@ -65,7 +66,9 @@ class Store:
             connection.execute(insert(Epoch).values(asdict(epoch)).on_conflict_do_nothing())
             if epoch.epoch == 1:
                 connection.execute(
-                    update(Trial).where(Trial.id == epoch.trial_id).values(worker=worker)
+                    update(Trial)
+                    .where(Trial.id == epoch.trial_id, Trial.attempt == epoch.attempt)
+                    .values(worker=worker)
                 )
 
     def set_trial(self, trial_id: str, attempt: int, **values: Any) -> bool:
@@ -77,11 +80,11 @@ class Store:
             return result.rowcount == 1
 
     def requeue(self, sweep_id: str) -> int:
-        """Put trials that never ended back in the queue, as a new attempt; returns how many."""
+        """Put trials that began and never ended back in the queue, as a new attempt."""
         with self._transaction() as connection:
             result = connection.execute(
                 update(Trial)
-                .where(Trial.sweep_id == sweep_id, Trial.state.in_(("running", "queued", "lost")))
+                .where(Trial.sweep_id == sweep_id, Trial.state == "running")
                 .values(state="queued", attempt=Trial.attempt + 1, started_at=None)
             )
             return result.rowcount

@@ -12,7 +12,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from orch import registry
 from orch.contracts import Dataset, Progress, Split
 from orch.errors import DataError, NotFoundError, PluginError, StorageError
-from orch.home import Home, write_json
+from orch.home import Home, locked, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,8 +60,9 @@ def find(home: Home, name: str) -> Installed | None:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         document["classes"] = tuple(document["classes"])
         document["splits"] = {name: tuple(count) for name, count in document["splits"].items()}
-        return Installed(**document)
-    except (ValueError, KeyError, TypeError):
+        found = Installed(**document)
+        return replace(found, digest=found.digest + "", bytes=found.bytes + 0)  # their types
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise DataError(
             f"{path} is damaged; the data beside it was not touched",
             f"orch datasets add {name}",
@@ -78,11 +79,19 @@ def open_splits(home: Home, name: str) -> Mapping[str, Split]:
 
     Raises:
         NotFoundError: the dataset is not installed.
+        DataError: files of it are missing or damaged.
     """
     installed = find(home, name)
     if installed is None:
         raise NotFoundError(f"{name} is not installed", f"orch datasets add {name}")
-    return registry.load_dataset(name).open(content(home, installed))
+    folder = content(home, installed)
+    if sum(path.stat().st_size for path in _files(folder)) != installed.bytes:
+        raise DataError(
+            f"{folder} is damaged: it has not the {installed.bytes:,} bytes it was added with",
+            f"orch datasets add {name}",
+        )
+    with registry.blaming("dataset", name):
+        return registry.load_dataset(name).open(folder)
 
 
 def install(home: Home, name: str, source: Path | None, progress: Progress) -> Installed:
@@ -98,23 +107,31 @@ def install(home: Home, name: str, source: Path | None, progress: Progress) -> I
     place = home.datasets / name
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".adding-", dir=place) as folder:
+        with locked(place / "lock"), tempfile.TemporaryDirectory(dir=place) as folder:
             fresh = Path(folder) / "content"
             fresh.mkdir()
             dataset.install(fresh, source, progress)
             installed = _describe(dataset, fresh, str(source or "canonical"))
-            if not content(home, installed).exists():
-                fresh.rename(content(home, installed))
-        write_json(place / MANIFEST, asdict(installed))
-        _remove_former(place, keep=content(home, installed))
+            _publish(fresh, content(home, installed))
+            write_json(place / MANIFEST, asdict(installed))
+            _remove_former(place, keep={content(home, installed), Path(folder)})
     except OSError as error:
         raise _disk_error(error, home, name) from error
+    except DataError as error:
+        raise DataError(error.message, error.hint.replace("NAME", name)) from error
     return installed
 
 
-def _remove_former(place: Path, keep: Path) -> None:
+def _publish(fresh: Path, final: Path) -> None:
+    """Rename fresh content into place; what is there under the same digest may be damaged."""
+    if final.exists():
+        final.rename(fresh.with_name("former"))  # goes with the temporary folder
+    fresh.rename(final)
+
+
+def _remove_former(place: Path, keep: set[Path]) -> None:
     for entry in place.iterdir():
-        if entry.is_dir() and entry != keep:
+        if entry.is_dir() and entry not in keep:
             shutil.rmtree(entry, ignore_errors=True)
 
 
@@ -136,7 +153,7 @@ def _describe(dataset: Dataset, folder: Path, source: str) -> Installed:
     splits = dataset.open(folder)
     if "train" not in splits:
         raise PluginError(f"the dataset {dataset.facts.name!r} serves no split called 'train'")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = _files(folder)
     return Installed(
         name=dataset.facts.name,
         digest=_digest(folder, files),
@@ -146,6 +163,10 @@ def _describe(dataset: Dataset, folder: Path, source: str) -> Installed:
         classes=dataset.facts.classes,
         splits={split: _counts(dataset, split, served) for split, served in splits.items()},
     )
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _digest(folder: Path, files: list[Path]) -> str:
@@ -163,7 +184,11 @@ def _counts(dataset: Dataset, split: str, served: Split) -> tuple[int, ...]:
 
     labels: NDArray[np.int64] = np.asarray(served.labels)
     classes = len(dataset.facts.classes)
-    if labels.ndim != 1 or (len(labels) and not 0 <= labels.min() <= labels.max() < classes):
+    if (
+        labels.ndim != 1
+        or labels.dtype.kind not in "iu"
+        or (len(labels) and not 0 <= labels.min() <= labels.max() < classes)
+    ):
         raise PluginError(
             f"the dataset {dataset.facts.name!r} serves labels in {split!r} that are not "
             f"whole numbers from 0 to {classes - 1}"

@@ -101,3 +101,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f" (did you mean {' or '.join(close)}?)"
     return f" (known: {', '.join(names)})" if names else ""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its class where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

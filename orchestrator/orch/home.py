@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,18 @@ class Home:
                 f"the home folder {self.root} cannot be written: {error.strerror or error}",
                 "choose another with ORCH_HOME=FOLDER",
             ) from None
+
+
+@contextmanager
+def locked(path: Path, wait: bool = True) -> Generator[None]:
+    """Hold a lock that ends with the process, whatever ends it.
+
+    Raises:
+        BlockingIOError: `wait` is False and another process holds it.
+    """
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

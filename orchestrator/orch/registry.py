@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from orch.contracts import API, Dataset, Strategy
-from orch.errors import NotFoundError, PluginError
+from orch.errors import NotFoundError, OrchError, PluginError, first_line
 
 DATASETS = "orch.datasets"
 STRATEGIES = "orch.strategies"
@@ -46,6 +48,19 @@ def load_strategy(name: str) -> Strategy:
     if not isinstance(plugin, Strategy):
         raise _broken(STRATEGIES, name, "it lacks `facts`, `parameters` or `plan`")
     return plugin
+
+
+@contextmanager
+def blaming(kind: str, name: str) -> Generator[None]:
+    """Turn whatever a plugin raises into a PluginError that names it."""
+    try:
+        yield
+    except OrchError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"the {kind} {name!r} raised {type(error).__name__}: {first_line(error)}"
+        ) from error
 
 
 def version(group: str, name: str) -> str:

@@ -33,6 +33,7 @@ from orch.space import Choice, Domain, Fixed, Int, Log, Uniform, Value
 
 GRID_POINTS = 5  # values that the grid sampler takes from a continuous range
 FIRST_RUNG = 2  # epochs before asha and hyperband stop anything
+DRAWS = 1000  # at random, before a space is walked for what was not tried
 KEPT = 3  # one in so many goes on at each rung
 
 Ending = Literal["completed", "pruned", "not finite", "failed"]
@@ -74,13 +75,14 @@ class Search:
         self._seen: set[str] = set()
         self._trials: dict[int, optuna.Trial] = {}
         self._objective = objective
-        self._random = random.Random(seed + len(tried))
+        self._random = random.Random(seed)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # several samplers are marked experimental
             self._study = optuna.create_study(
+                study_name=f"seed {seed}",  # Hyperband chooses brackets by the study's name
                 direction=objective.direction,
-                sampler=_sampler(sampler, seed + len(tried)),
+                sampler=_sampler(sampler, seed),
                 pruner=_pruner(pruner),
             )
         for trial in tried:
@@ -99,12 +101,11 @@ class Search:
         if self._walk and self._seen:
             self._study.enqueue_trial(next(self._untried()))
         params = self._ask(number)
-        while (key := _key(params)) in self._seen:
+        if _key(params) in self._seen:
             self._study.tell(self._trials.pop(number), state=TrialState.FAIL)
-            if size is not None:
-                self._study.enqueue_trial(self._random.choice(list(self._untried())))
+            self._study.enqueue_trial(self._another())
             params = self._ask(number)
-        self._seen.add(key)
+        self._seen.add(_key(params))
         return params
 
     def report(self, number: int, epoch: int, value: float) -> bool:
@@ -130,6 +131,14 @@ class Search:
         known = [size for size in sizes if size is not None]
         return math.prod(known) if len(known) == len(sizes) else None
 
+    def _another(self) -> dict[str, Value]:
+        """A configuration that was not tried: drawn at random, or found by walking the space."""
+        for _ in range(DRAWS):
+            params = {name: _draw(domain, self._random) for name, domain in self._open.items()}
+            if _key({**self._fixed, **params}) not in self._seen:
+                return params
+        return next(self._untried())
+
     def _untried(self) -> Iterator[dict[str, Value]]:
         names = list(self._open)
         for values in itertools.product(*(_values(self._open[name]) for name in names)):
@@ -144,17 +153,11 @@ class Search:
         self._ask(number)
 
     def _replay(self, trial: Tried) -> None:
-        self._seen.add(_key(trial.params))
-        completed = trial.ending == "completed" and trial.score is not None
-        self._study.add_trial(
-            optuna.trial.create_trial(
-                state=TrialState.COMPLETE if completed else _STATES[trial.ending],
-                params={name: trial.params[name] for name in self._open},
-                distributions=self._distributions,
-                value=trial.score if completed else None,
-                intermediate_values=dict(trial.reports),
-            )
-        )
+        """Live through a trial again, so that sampler and pruner remember it."""
+        self._recall(trial.number, trial.params)
+        for epoch, value in trial.reports.items():
+            self.report(trial.number, epoch, value)
+        self.finish(trial.number, trial.ending, trial.score)
 
 
 _STATES = {
@@ -163,6 +166,18 @@ _STATES = {
     "not finite": TrialState.PRUNED,  # pruned without a value ranks below every other
     "failed": TrialState.FAIL,
 }
+
+
+def _draw(domain: Domain, source: random.Random) -> Value:
+    match domain:
+        case Log(low, high):
+            return math.exp(source.uniform(math.log(low), math.log(high)))
+        case Uniform(low, high):
+            return source.uniform(low, high)
+        case Int(low, high):
+            return source.randint(low, high)
+        case _:
+            return source.choice(space.extremes(domain))
 
 
 def grid(domains: Mapping[str, Domain]) -> dict[str, Domain]:
@@ -174,9 +189,9 @@ def _points(domain: Domain) -> Domain:
     steps = [step / (GRID_POINTS - 1) for step in range(GRID_POINTS)]
     match domain:
         case Log(low, high):
-            return Choice(tuple(low * (high / low) ** step for step in steps))
+            return Choice((*(low * (high / low) ** step for step in steps[:-1]), high))
         case Uniform(low, high):
-            return Choice(tuple(low + (high - low) * step for step in steps))
+            return Choice((*(low + (high - low) * step for step in steps[:-1]), high))
         case _:
             return domain
 

@@ -8,6 +8,7 @@ it came from.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -119,7 +120,7 @@ def _resolve(
 ) -> Origin:
     name = entry.name
     if flags.get(name) is not None:
-        return Origin(flags[name], "flag")
+        return _typed(entry, flags[name], "flag")
     if environment.get(variable(name)):
         return _typed(entry, environment[variable(name)], variable(name))
     if name == "ray_address" and environment.get("RAY_ADDRESS"):
@@ -135,13 +136,27 @@ def _typed(entry: dataclasses.Field[Any], raw: Any, source: str) -> Origin:
     choices: tuple[str, ...] = entry.metadata["choices"]
     if choices and raw not in choices:
         raise UsageError(f"{entry.name} in {source} is {raw!r}{nearest(str(raw), choices)}")
-    try:
-        return Origin(_BOOLEANS[str(raw).lower()] if kind is bool else kind(raw), source)
-    except (ValueError, KeyError):
+    value = _converted(kind, raw)
+    if value is None:
         raise UsageError(
             f"{entry.name} in {source} is {raw!r}, which is not a {kind.__name__}",
             "orch config shows every setting and where it came from",
-        ) from None
+        )
+    return Origin(value, source)
+
+
+def _converted(kind: type, raw: Any) -> Any:
+    """A value of a setting's type; None where `raw`, a text or of a file, cannot become one."""
+    if isinstance(raw, str) and kind is not str:
+        try:
+            value = _BOOLEANS[raw.lower()] if kind is bool else kind(raw)
+        except (ValueError, KeyError):
+            return None
+    elif kind is float and type(raw) is int:
+        value = float(raw)
+    else:
+        value = raw if type(raw) is kind else None
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 _BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}

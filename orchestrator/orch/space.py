@@ -84,12 +84,13 @@ def parse(text: str) -> Domain:
     """
     call = _CALL.match(text)
     if call is None:
-        return Fixed(_value(text, 0, text.strip()))
+        return Fixed(_value(text, len(text) - len(text.lstrip()), text.strip()))
     name, arguments = call.group(1), _arguments(text, call.end())
     if name == "choice":
         values = tuple(_value(text, at, word) for at, word in arguments)
-        if len(set(map(repr, values))) < len(values):
-            raise SpaceError(text, arguments[0][0], "choice() lists a value twice")
+        for position, value in enumerate(values):
+            if repr(value) in map(repr, values[:position]):
+                raise SpaceError(text, arguments[position][0], "choice() lists a value twice")
         return Choice(values)
     if name not in ("log", "uniform", "int"):
         raise SpaceError(text, call.start(1), f"{name}() is not a kind of search space")
@@ -100,7 +101,7 @@ def parse(text: str) -> Domain:
 
 def _interval(text: str, name: str, arguments: list[tuple[int, str]]) -> Domain:
     low, high = (_number(text, at, word) for at, word in arguments)
-    if low >= high:
+    if float(low) >= float(high):
         raise SpaceError(text, arguments[1][0], "the second bound must be above the first")
     if name == "int":
         for (at, _), bound in zip(arguments, (low, high), strict=True):
@@ -119,8 +120,10 @@ def _arguments(text: str, start: int) -> list[tuple[int, str]]:
     end = text.rfind(")")
     if end < start:
         raise SpaceError(text, len(text), "expected ')'")
-    if text[end + 1 :].strip():
-        raise SpaceError(text, end + 1, "nothing may follow ')'")
+    rest = text[end + 1 :]
+    if rest.strip():
+        column = end + 1 + len(rest) - len(rest.lstrip())
+        raise SpaceError(text, column, "nothing may follow ')'")
     found: list[tuple[int, str]] = []
     at = start
     for part in text[start:end].split(","):
@@ -147,12 +150,10 @@ def _value(text: str, at: int, word: str) -> Value:
 def _number(text: str, at: int, word: str) -> int | float:
     if not _NUMBER.match(word):
         raise SpaceError(text, at, f"expected a number, not {word!r}")
-    if re.fullmatch(r"[+-]?\d+", word):
-        return int(word)
     value = float(word)
     if not math.isfinite(value):
-        raise SpaceError(text, at, f"{word} is too large")
-    return value
+        raise SpaceError(text, at, f"{word[:12]}… is too large")
+    return int(word) if re.fullmatch(r"[+-]?\d+", word) else value
 
 
 def render(domain: Domain) -> str:

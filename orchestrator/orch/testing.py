@@ -6,7 +6,8 @@
         name = "birds"
 
         @pytest.fixture(scope="class")
-        def source(self, tmp_path_factory): ...   # a tiny copy in your layout, or None
+        @classmethod
+        def source(cls, tmp_path_factory): ...   # a tiny copy in your layout, or None
 
 The built-in plugins pass these same tests.
 """
@@ -52,22 +53,26 @@ class DatasetContract:
     name: str
 
     @pytest.fixture(scope="class")
-    def source(self) -> Path | None:
+    @classmethod
+    def source(cls) -> Path | None:
         """An archive or folder to install from; None where the dataset is embedded."""
         return None
 
     @pytest.fixture(scope="class")
-    def home(self, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    @classmethod
+    def home(cls, tmp_path_factory: pytest.TempPathFactory) -> Home:
         """A home folder of its own."""
         return Home(tmp_path_factory.mktemp("home"))
 
     @pytest.fixture(scope="class")
-    def installed(self, home: Home, source: Path | None) -> catalog.Installed:
+    @classmethod
+    def installed(cls, home: Home, source: Path | None) -> catalog.Installed:
         """The dataset, installed."""
-        return catalog.install(home, self.name, source, silent)
+        return catalog.install(home, cls.name, source, silent)
 
     @pytest.fixture(scope="class")
-    def splits(self, home: Home, installed: catalog.Installed) -> Mapping[str, Split]:
+    @classmethod
+    def splits(cls, home: Home, installed: catalog.Installed) -> Mapping[str, Split]:
         """The dataset's splits."""
         return catalog.open_splits(home, installed.name)
 

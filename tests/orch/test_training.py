@@ -206,6 +206,21 @@ def test_a_trial_is_the_same_with_and_without_stored_features(
     assert losses(stored[1]) == pytest.approx(losses(whole[1]), rel=1e-5)
 
 
+def test_a_branching_network_trains_behind_its_cut(
+    home: Home, bench: trial.Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "untrained.weights.h5"
+    backbones.build("mobilenetv2", (64, 64)).save_weights(file)
+    backbones.add_weights(home, "mobilenetv2", file)
+    wanted = replace(spec(home, frozen_layers=120, epochs=1), backbone="mobilenetv2")
+    stored = run(wanted, bench)
+    assert stored[0].failure is None
+    assert stored[0].cut == backbones.describe(home, "mobilenetv2").layers[119].name
+    monkeypatch.setattr(cuts, "choose", lambda facts, frozen: Cut(0, "none", "switched off"))
+    whole = run(wanted, bench)
+    assert losses(stored[1]) == pytest.approx(losses(whole[1]), rel=1e-5)
+
+
 def test_a_warm_process_gives_what_a_fresh_one_gives(home: Home, bench: trial.Workbench) -> None:
     run(spec(home, frozen_layers=0, optimizer="sgd"), bench)  # leaves every weight changed
     warm = run(spec(home, frozen_layers=15), bench)

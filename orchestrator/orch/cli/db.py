@@ -34,6 +34,7 @@ def upgrade() -> None:
 
     settings, home = enter()
     home.create()
+    schema.refuse_foreign(database_url(settings, home))
     engine = open_engine(
         database_url(settings, home),
         write=True,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orch.errors import StorageError
 from orch.home import Home
 from orch.settings import Settings, load
 
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 def enter(**flags: Any) -> tuple[Settings, Home]:
     """The settings, with these flags on top, and the home folder they name."""
     settings = load(flags)
-    return settings, Home(Path(settings.home).expanduser().absolute())
+    home = Home(Path(settings.home).expanduser().absolute())
+    if home.root.is_file():
+        raise StorageError(
+            f"the home {home.root} is a file", "choose a folder with ORCH_HOME=FOLDER"
+        )
+    return settings, home
 
 
 def database_url(settings: Settings, home: Home) -> str:
@@ -31,6 +37,7 @@ def enter_with_libraries(**flags: Any) -> tuple[Settings, Home]:
     """As `enter`, for commands that load Keras or Ray, whose native code writes to stderr."""
     settings, home = enter(**flags)
     home.create()
+    os.environ.setdefault("KERAS_HOME", str(home.root / "keras"))
     divert_native_stderr(home)
     return settings, home
 

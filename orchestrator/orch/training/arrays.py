@@ -8,20 +8,18 @@ manifest says is set aside and built again.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orch.home import sync_folder, write_json
+from orch.home import locked, sync_folder, write_json
 
 DATA = "data.npy"
 MANIFEST = "manifest.json"
@@ -59,7 +57,7 @@ class ArrayStore:
     ) -> NDArray[Any]:
         place = self._folder / name[:2] / name
         place.mkdir(parents=True, exist_ok=True)
-        with _locked(place / "lock"):
+        with locked(place / "lock"):
             array = self._read(place)
             if array is None:
                 _write(place, key, shape, dtype, fill)
@@ -88,13 +86,6 @@ def address(key: Key) -> str:
     """The name of a key: SHA-256 of its canonical JSON."""
     text = json.dumps(key, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-@contextmanager
-def _locked(path: Path) -> Generator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _write(place: Path, key: Key, shape: tuple[int, ...], dtype: str, fill: Fill) -> None:

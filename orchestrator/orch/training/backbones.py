@@ -7,11 +7,12 @@ network without its classifier (`include_top=False`).
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
-import shutil
 import tempfile
 import warnings
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -101,11 +102,13 @@ def _fill(network: Any, name: str, path: Path) -> None:
 
     problem = ""
     try:
-        held, wanted = _count_arrays(path), len(network.weights)
+        own = network.get_weights()
+        held, wanted = _count_arrays(path), sum(each.dtype.kind == "f" for each in own)
         if held != wanted:
             problem = f"it holds {held} arrays, not {wanted}"
         else:
-            network.set_weights([np.full_like(each, np.nan) for each in network.get_weights()])
+            blank = [np.full_like(e, np.nan) if e.dtype.kind == "f" else e for e in own]
+            network.set_weights(blank)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what Keras skips is found below
                 network.load_weights(str(path))
@@ -122,7 +125,7 @@ def _fill(network: Any, name: str, path: Path) -> None:
 
 
 def _count_arrays(path: Path) -> int:
-    """Count the weight arrays of an HDF5 file."""
+    """Count the arrays of real numbers in an HDF5 weight file."""
     import h5py
 
     count = 0
@@ -154,13 +157,21 @@ def digest(network: Any) -> str:
 
 
 def find_weights(home: Home, name: str) -> Weights | None:
-    """The weights that are shipped or were added, or None."""
+    """The weights that are shipped or were added, or None.
+
+    Raises:
+        DataError: their manifest is damaged.
+    """
     check_name(name)
     folder = SHIPPED if name == VGG_MINI else home.weights
     manifest = folder / f"{name}.json"
     if not manifest.is_file():
         return None
-    return Weights(_weight_file(folder, name), json.loads(manifest.read_text())["digest"])
+    try:
+        weights = Weights(_weight_file(folder, name), json.loads(manifest.read_text())["digest"])
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{manifest} is damaged", f"orch backbones add {name}") from None
+    return weights if weights.path.is_file() else None
 
 
 def ensure_weights(home: Home, name: str, extra_folder: str, progress: Progress) -> Weights:
@@ -192,18 +203,16 @@ def add_weights(home: Home, name: str, file: Path) -> Weights:
 
 def _fetch(home: Home, name: str, progress: Progress) -> Weights:
     home.create()
-    os.environ["KERAS_HOME"] = str(home.root / "keras")
     progress(f"fetching the weights of {name}", 0, None)
     try:
-        network = build(name, _square(image_size(name)), weights="imagenet")
+        with redirect_stdout(io.StringIO()):  # where Keras draws a bar of its own
+            network = build(name, _square(image_size(name)), weights="imagenet")
     except Exception as error:  # Keras raises bare Exception when a URL cannot be reached
         raise DataError(
             f"the weights of {name} cannot be fetched ({str(error).splitlines()[0]}); "
             "nothing was started",
             f"orch backbones add {name} --from FILE, or ORCH_WEIGHTS_DIR=FOLDER",
         ) from error
-    finally:
-        shutil.rmtree(home.root / "keras", ignore_errors=True)
     return _keep(home, name, network, "keras.applications")
 
 
@@ -243,7 +252,10 @@ def describe(home: Home, name: str) -> BackboneFacts:
     check_name(name)
     path = home.root / "backbones" / f"{name}-keras-{version('keras')}.json"
     if path.is_file():
-        return _facts_from(json.loads(path.read_text(encoding="utf-8")))
+        try:
+            return _facts_from(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError):
+            path.unlink()  # damaged: it is computed again
     size = image_size(name)
     facts = inspect(name, size, _minimum(name), build(name, _square(size)))
     write_json(path, asdict(facts))

@@ -36,18 +36,13 @@ def choose(facts: BackboneFacts, frozen_layers: int) -> Cut:
         (at for at, layer in enumerate(facts.layers) if layer.kind in RANDOM_LAYERS),
         len(facts.layers),
     )
-    limit = min(frozen_layers, quiet)
-    depth = max(cut for cut in facts.cuts if cut <= limit)
-    if depth == 0:
-        reason = "nothing is frozen" if frozen_layers == 0 else "no single tensor to store"
-        return Cut(0, "none", reason)
-    reason = (
-        "all frozen layers"
-        if depth == facts.canonical(frozen_layers)
-        else (
-            f"the layer {facts.layers[quiet].name} after it is random"
-            if quiet < frozen_layers
-            else "several tensors cross the layers after it"
-        )
-    )
-    return Cut(depth, facts.layers[depth - 1].name, reason)
+    frozen = facts.canonical(frozen_layers)
+    depth = max(cut for cut in facts.cuts if cut <= min(frozen, quiet))
+    name = facts.layers[depth - 1].name if depth else "none"
+    if frozen == 0:
+        return Cut(0, name, "nothing is frozen")
+    if depth == frozen:
+        return Cut(depth, name, "all frozen layers")
+    if quiet < frozen:
+        return Cut(depth, name, f"the layer {facts.layers[quiet].name} is random")
+    return Cut(depth, name, "several tensors cross the layers after it")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orch import registry
 from orch.contracts import Split
 from orch.errors import UsageError
 from orch.training.arrays import ArrayStore
@@ -67,7 +68,10 @@ def select(splits: Mapping[str, Split], limit: int | None) -> tuple[Selection, S
     held = _take(train, pool, round(len(pool) * VALIDATION_FRACTION))
     rest = np.setdiff1d(pool, held)
     if set(train[rest]) != set(train):
-        raise UsageError(f"--limit {limit} leaves a class without a training example")
+        raise UsageError(
+            f"{len(pool)} examples leave a class without a training example",
+            "give more examples, or a larger --limit",
+        )
     return Selection("train", "train", rest), Selection("validation", "train", held)
 
 
@@ -77,12 +81,15 @@ def _take(labels: Indices, pool: Indices, count: int) -> Indices:
     classes, sizes = np.unique(labels[pool], return_counts=True)
     if count < len(classes):
         raise UsageError(
-            f"{count} examples are too few for {len(classes)} classes", "give a larger --limit"
+            f"{count} of {len(pool)} examples are too few for {len(classes)} classes",
+            "give more examples, or a larger --limit",
         )
     exact = sizes * (count / sizes.sum())
     quota = np.maximum(np.floor(exact).astype(int), 1)
     for position in np.argsort(quota - exact, kind="stable")[: max(0, count - quota.sum())]:
         quota[position] += 1
+    while quota.sum() > count:  # rare classes took more than their share
+        quota[quota.argmax()] -= 1
     chosen = [
         rng.permutation(pool[labels[pool] == label])[:share]
         for label, share in zip(classes, quota, strict=True)
@@ -91,7 +98,12 @@ def _take(labels: Indices, pool: Indices, count: int) -> Indices:
 
 
 def decoded(
-    store: ArrayStore, dataset_digest: str, split: Split, chosen: Selection, size: tuple[int, int]
+    store: ArrayStore,
+    dataset: str,
+    dataset_digest: str,
+    split: Split,
+    chosen: Selection,
+    size: tuple[int, int],
 ) -> tuple[dict[str, Any], NDArray[np.uint8]]:
     """The chosen examples, resized: the store's key and a uint8 array (n, height, width, 3)."""
     key = {
@@ -104,7 +116,9 @@ def decoded(
 
     def fill(array: NDArray[Any]) -> None:
         for row, index in enumerate(chosen.indices.tolist()):
-            array[row] = _resized(split.image(index), size)
+            with registry.blaming("dataset", dataset):
+                image = split.image(index)
+            array[row] = _resized(image, size)
 
     return key, store.get_or_build(key, (len(chosen.indices), *size, 3), "uint8", fill)
 

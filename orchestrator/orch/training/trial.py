@@ -9,7 +9,6 @@ import errno
 import time
 import traceback
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -23,14 +22,13 @@ from orch.contracts import (
     EpochReport,
     Failure,
     FailureKind,
-    ImageInput,
     Plan,
     Problem,
     Split,
     TrialOutcome,
     TrialSpec,
 )
-from orch.errors import DataError, OrchError, PluginError, StorageError
+from orch.errors import DataError, PluginError, StorageError, first_line
 from orch.home import Home
 from orch.training import backbones, cuts, examples, fit, models
 from orch.training.arrays import ArrayStore
@@ -107,7 +105,7 @@ def trial_epochs(spec: TrialSpec, bench: Workbench) -> Generator[EpochReport, No
         yield from _train(spec, bench, progress)
         failure = None
     except Exception as error:
-        failure = Failure(classify(error), _one_line(error), traceback.format_exc())
+        failure = Failure(classify(error), first_line(error), traceback.format_exc())
     best = progress.best
     return TrialOutcome(
         score=best.metrics[spec.objective.metric] if best else None,
@@ -171,24 +169,11 @@ def make_plan(spec: TrialSpec, facts: BackboneFacts, train_examples: int) -> tup
     """
     dataset = registry.load_dataset(spec.dataset).facts
     strategy = registry.load_strategy(spec.strategy)
-    with _plugin("strategy", spec.strategy):
+    with registry.blaming("strategy", spec.strategy):
         plan = strategy.plan(spec.params, Problem(dataset, facts, train_examples))
     if not isinstance(plan, Plan):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise PluginError(f"the strategy {spec.strategy!r} returned {type(plan).__name__}, no Plan")
     return plan, len(dataset.classes)
-
-
-@contextmanager
-def _plugin(kind: str, name: str) -> Generator[None]:
-    """Turn whatever a plugin raises into a PluginError that names it."""
-    try:
-        yield
-    except OrchError:
-        raise
-    except Exception as error:
-        raise PluginError(
-            f"the {kind} {name!r} raised {type(error).__name__}: {_one_line(error)}"
-        ) from error
 
 
 def _inputs(
@@ -213,15 +198,14 @@ def _inputs(
     found: list[Examples] = []
     for role in chosen:
         split = splits[role.split]
-        with _plugin("dataset", spec.dataset):
-            key, decoded = examples.decoded(
-                bench.store, spec.dataset_digest, split, role, plan.image.size
-            )
+        key, decoded = examples.decoded(
+            bench.store, spec.dataset, spec.dataset_digest, split, role, plan.image.size
+        )
         inputs: NDArray[Any] = decoded
         if cut.layers:
             shape = models.feature_shape(network, cut, plan.head)
             inputs = bench.store.get_or_build(
-                {**_feature_key(spec, bench, plan.image, cut), "of": key, "shape": list(shape)},
+                {**_feature_key(spec, bench, plan, cut), "of": key, "shape": list(shape)},
                 (len(decoded), *shape),
                 "float32",
                 lambda out, source=decoded: compute(source, out),
@@ -230,7 +214,7 @@ def _inputs(
     return found[0], found[1]
 
 
-def _feature_key(spec: TrialSpec, bench: Workbench, image: ImageInput, cut: Cut) -> dict[str, Any]:
+def _feature_key(spec: TrialSpec, bench: Workbench, plan: Plan, cut: Cut) -> dict[str, Any]:
     import keras
 
     backend = keras.backend.backend()
@@ -238,8 +222,9 @@ def _feature_key(spec: TrialSpec, bench: Workbench, image: ImageInput, cut: Cut)
         "what": "features",
         "backbone": spec.backbone,
         "weights": bench.weights(spec.backbone).digest,
-        "upsample": image.upsample,
+        "upsample": plan.image.upsample,
         "cut": cut.layers,
+        "pooling": plan.head.pooling,
         "keras": [keras.__version__, backend, version(backend)],
     }
 
@@ -264,8 +249,3 @@ def classify(error: Exception) -> FailureKind:
             return "out of memory"
         case _:
             return "internal"
-
-
-def _one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
