@@ -38,6 +38,7 @@ and `--debug` (the traceback behind an error).
 | 8 | the sweep ended without a completed trial |
 | 9 | `--strict`, and a trial failed |
 | 130, 143 | interrupted; everything that ended is saved |
+| 141 | whoever read the output stopped reading |
 """
 
 

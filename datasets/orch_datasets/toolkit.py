@@ -247,7 +247,7 @@ class _Quota:
         """Count one more member."""
         self._members += 1
         if self._members > MAX_MEMBERS:
-            raise DataError(f"{self._archive} has more than {MAX_MEMBERS:,} members")
+            raise DataError(f"{self._archive} unpacks to more than is accepted")
 
     def write(self, stream: IO[bytes], place: Path, claimed: int) -> None:
         """Write one member; it must have the size that it claims."""
@@ -258,7 +258,7 @@ class _Quota:
                 written += len(chunk)
                 self._bytes += len(chunk)
                 if self._bytes > MAX_BYTES:
-                    raise DataError(f"{self._archive} unpacks to more than {MAX_BYTES:,} bytes")
+                    raise DataError(f"{self._archive} unpacks to more than is accepted")
                 file.write(chunk)
         if written != claimed:
             raise EOFError(f"{place.name} has {written} of {claimed} bytes")

@@ -79,15 +79,14 @@ class Store:
             )
             return result.rowcount == 1
 
-    def requeue(self, sweep_id: str) -> int:
+    def requeue(self, sweep_id: str) -> None:
         """Put trials that began and never ended back in the queue, as a new attempt."""
         with self._transaction() as connection:
-            result = connection.execute(
+            connection.execute(
                 update(Trial)
-                .where(Trial.sweep_id == sweep_id, Trial.state == "running")
+                .where(Trial.sweep_id == sweep_id, Trial.state.in_(("running", "lost")))
                 .values(state="queued", attempt=Trial.attempt + 1, started_at=None)
             )
-            return result.rowcount
 
     def _insert(self, table: type[Base], row: dict[str, Any]) -> None:
         with self._transaction() as connection:

@@ -107,7 +107,10 @@ def install(home: Home, name: str, source: Path | None, progress: Progress) -> I
     place = home.datasets / name
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with locked(place / "lock"), tempfile.TemporaryDirectory(dir=place) as folder:
+        with (
+            locked(home.locks / f"dataset-{name}"),
+            tempfile.TemporaryDirectory(dir=place) as folder,
+        ):
             fresh = Path(folder) / "content"
             fresh.mkdir()
             dataset.install(fresh, source, progress)

@@ -26,7 +26,7 @@ from orch_db.store import Store
 class RunningTrial:
     """A trial under way: how many of its epochs are done and its best score so far."""
 
-    number: int
+    id: str
     epoch: int
     epochs: int
     score: float | None
@@ -40,9 +40,23 @@ class SweepProgress:
     counts: Mapping[str, int]
     running: tuple[RunningTrial, ...]
     best: TrialRecord | None
-    elapsed: float
-    left: float | None
+    started: float
+    seconds_each: float | None
     note: str = ""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since this run of the sweep began."""
+        return time.monotonic() - self.started
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until the budget is spent, as far as can be told."""
+        by_time = None if self.spec.seconds is None else max(0.0, self.spec.seconds - self.elapsed)
+        if self.seconds_each is None:
+            return by_time
+        by_trials = max(0.0, self.seconds_each * (self.spec.trials - self.ended))
+        return by_trials if by_time is None else min(by_time, by_trials)
 
     @property
     def ended(self) -> int:
@@ -87,6 +101,8 @@ class SweepRun:
     next_number: int = 0
     counts: dict[str, int] = field(default_factory=dict[str, int])
     best: TrialRecord | None = None
+    _ended_before: int = 0
+    _finishing: set[int] | None = None
     _live: dict[int, _Live] = field(default_factory=dict[int, _Live])
     _started: float = field(default_factory=time.monotonic)
 
@@ -98,6 +114,7 @@ class SweepRun:
                 self.waiting.append(trial)
                 continue
             self.counts[trial.state] = self.counts.get(trial.state, 0) + 1
+            self._ended_before += 1
             if trial.state == "completed" and self._beats_best(trial):
                 self.best = trial
 
@@ -105,7 +122,7 @@ class SweepRun:
 
     def next_trial(self) -> TrialSpec | Literal["wait", "done"]:
         """The next trial, recorded before it is dispatched."""
-        if self.interrupts.draining or self._late():
+        if self.closing:
             return "done"
         if len(self._live) >= self.in_flight:
             return "wait"
@@ -128,8 +145,34 @@ class SweepRun:
         )
 
     def stop_now(self) -> bool:
-        """True after a second interrupt."""
-        return self.interrupts.stopping
+        """True after a second interrupt, when time is up, and when a drain has drained.
+
+        A trial that was dispatched ahead and begins after the first interrupt is not waited for.
+        """
+        if self.interrupts.stopping or self.late:
+            return True
+        if not self.interrupts.draining:
+            return False
+        if self._finishing is None:
+            self._finishing = {n for n, live in self._live.items() if live.record.started_at}
+        return not self._finishing & self._live.keys()
+
+    @property
+    def late(self) -> bool:
+        """True when the sweep's time is up."""
+        elapsed = time.monotonic() - self._started
+        return self.spec.seconds is not None and elapsed >= self.spec.seconds
+
+    @property
+    def closing(self) -> bool:
+        """True when nothing new is to be started."""
+        return self.interrupts.draining or self.late
+
+    def close(self) -> None:
+        """End what time cut short: a trial with an epoch keeps its score, others go back."""
+        for number, live in list(self._live.items()):
+            if self.late and not self.interrupts.draining and live.best is not None:
+                self._end(number, "pruned", self._partial(live))
 
     # what the cluster tells
 
@@ -163,7 +206,7 @@ class SweepRun:
         ):
             live.best = report
         hopeless = self.search.report(number, report.epoch, value)
-        if report.epoch < live.epochs and (hopeless or self._late()):
+        if report.epoch < live.epochs and hopeless:
             self._end(number, "pruned", self._partial(live))
             return False
         self.watcher.show(self.progress())
@@ -187,8 +230,8 @@ class SweepRun:
     def progress(self) -> SweepProgress:
         """How far the sweep has come."""
         running = tuple(
-            RunningTrial(number, live.epoch, live.epochs, self._score(live.best))
-            for number, live in sorted(self._live.items())
+            RunningTrial(live.record.id, live.epoch, live.epochs, self._score(live.best))
+            for _, live in sorted(self._live.items())
             if live.record.state == "running"
         )
         note = (
@@ -196,14 +239,14 @@ class SweepRun:
             if (self.interrupts.draining)
             else ""
         )
-        elapsed = time.monotonic() - self._started
+        ended = sum(self.counts.values()) - self._ended_before
         return SweepProgress(
             self.spec,
             {**self.counts, "running": len(running)},
             running,
             self.best,
-            elapsed,
-            self._left(elapsed),
+            self._started,
+            (time.monotonic() - self._started) / ended if ended else None,
             note,
         )
 
@@ -299,18 +342,6 @@ class SweepRun:
         if record.score is None or self.best is None or self.best.score is None:
             return record.score is not None
         return self.spec.objective.better(record.score, self.best.score)
-
-    def _late(self) -> bool:
-        elapsed = time.monotonic() - self._started
-        return self.spec.seconds is not None and elapsed >= self.spec.seconds
-
-    def _left(self, elapsed: float) -> float | None:
-        ended = sum(self.counts.values())
-        by_trials = elapsed / ended * (self.spec.trials - ended) if ended else None
-        if self.spec.seconds is None:
-            return by_trials
-        by_time = max(0.0, self.spec.seconds - elapsed)
-        return by_time if by_trials is None else min(by_trials, by_time)
 
 
 def _trial_id(sweep: str, number: int) -> str:

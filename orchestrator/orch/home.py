@@ -42,6 +42,11 @@ class Home:
         return self.root / "store"
 
     @property
+    def locks(self) -> Path:
+        """Files that processes lock while they work on the same thing; their content is nothing."""
+        return self.root / "locks"
+
+    @property
     def logs(self) -> Path:
         """What Ray and the workers wrote, by sweep."""
         return self.root / "logs"
@@ -70,6 +75,7 @@ def locked(path: Path, wait: bool = True) -> Generator[None]:
     Raises:
         BlockingIOError: `wait` is False and another process holds it.
     """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield

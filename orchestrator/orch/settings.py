@@ -152,6 +152,8 @@ def _converted(kind: type, raw: Any) -> Any:
             value = _BOOLEANS[raw.lower()] if kind is bool else kind(raw)
         except (ValueError, KeyError):
             return None
+    elif kind is bool and raw in (0, 1):
+        value = bool(raw)
     elif kind is float and type(raw) is int:
         value = float(raw)
     else:

@@ -180,7 +180,7 @@ def contains(domain: Domain, value: Value) -> bool:
     """Tell whether a value lies in a domain; whole numbers count as real ones."""
     match domain:
         case Log(low, high) | Uniform(low, high):
-            return _is_number(value) and low <= float(value) <= high
+            return _is_number(value) and low <= value <= high  # pyright: ignore[reportOperatorIssue]
         case Int(low, high):
             return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
         case Choice(values):

@@ -20,6 +20,7 @@ from orch.contracts import (
     Plan,
     Problem,
     Progress,
+    Split,
     Strategy,
 )
 from orch.errors import DataError, PluginError, UsageError, nearest
@@ -125,7 +126,9 @@ def plan_sweep(
     backbones.check_name(backbone)
     stated = {name: parse_domain(name, text) for name, text in request.space.items()}
     installed = ensure_dataset(home, request.dataset, progress)
-    chosen = examples.select(catalog.open_splits(home, request.dataset), request.limit)
+    splits = catalog.open_splits(home, request.dataset)
+    limit = _limit(request.limit, splits)
+    chosen = examples.select(splits, limit)
     progress(f"reading the layers of {backbone}", 0, None)
     facts = backbones.describe(home, backbone)
     problem = Problem(dataset.facts, facts, len(chosen[0].indices))
@@ -137,7 +140,7 @@ def plan_sweep(
         name=request.name or f"{request.dataset}-{request.strategy}",
         dataset=request.dataset,
         dataset_digest=installed.digest,
-        limit=request.limit,
+        limit=limit,
         strategy=request.strategy,
         backbone=backbone,
         weights_digest=weights.digest,
@@ -151,6 +154,12 @@ def plan_sweep(
         seed=settings.seed,
     )
     return PlannedSweep(spec, installed, problem, strategy, first_plan)
+
+
+def _limit(asked: int | None, splits: Mapping[str, Split]) -> int | None:
+    """None where the limit is no smaller than what there is, so that boards stay together."""
+    there = sum(len(split.labels) for name, split in splits.items() if name != "test")
+    return asked if asked is not None and asked < there else None
 
 
 def ensure_dataset(home: Home, name: str, progress: Progress) -> Installed:
@@ -254,16 +263,26 @@ def read_file(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: the file is missing, no TOML, or has a key that is no option.
     """
-    known = {"dataset", "strategy", "backbone", "name", "limit", "time", "metric", "trials"}
-    known |= {"sampler", "pruner", "seed", "space"}
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
-    for key in document.keys() - known:
-        raise UsageError(f"{path} has {key!r}, which is no option{nearest(key, known)}")
+    for key, value in document.items():
+        if key not in FILE_KEYS:
+            raise UsageError(f"{path} has {key!r}, which is no option{nearest(key, FILE_KEYS)}")
+        if type(value) is not FILE_KEYS[key]:
+            raise UsageError(
+                f"{path}: {key} is {value!r}, which is not a {FILE_KEYS[key].__name__}"
+            )
     return document
 
+
+FILE_KEYS: Mapping[str, type] = {
+    **dict.fromkeys(("dataset", "strategy", "backbone", "name", "metric", "time"), str),
+    **dict.fromkeys(("sampler", "pruner"), str),
+    **dict.fromkeys(("limit", "trials", "seed"), int),
+    "space": dict,
+}
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?\Z")
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import cast
 
 from orch import __version__, registry
-from orch.contracts import Problem, Progress
+from orch.contracts import Progress
 from orch.director import SweepRun, Watcher, now
 from orch.errors import InterruptedSweepError, NotFoundError, UsageError
-from orch.home import Home
+from orch.home import Home, locked
 from orch.interrupts import Interrupts
 from orch.search import Ending, Search, Tried
 from orch.settings import Settings
@@ -35,10 +37,12 @@ def start(
     """Record a new sweep and run it to its end.
 
     Raises:
+        UsageError: the search cannot be set up; nothing was recorded.
         InterruptedSweepError: after Ctrl-C or SIGTERM; everything that ended is recorded.
         ClusterError: Ray could not be started or gave up.
     """
     spec = planned.spec
+    search = _search(spec, (), ())
     store.add_sweep(
         SweepRecord(
             id=spec.id,
@@ -56,7 +60,8 @@ def start(
             created_at=now(),
         )
     )
-    _run(spec, planned.problem, (), (), settings, home, store, watcher)
+    with _alone(spec, home):
+        _run(planned, search, (), settings, home, store, watcher)
 
 
 def resume(
@@ -70,16 +75,44 @@ def resume(
     """Go on with a sweep: what ended stays, the rest runs; the search learns from the rows.
 
     Raises:
+        UsageError: another process runs it.
         InterruptedSweepError, ClusterError: as `start`.
     """
     spec = planned.spec
-    store.requeue(spec.id)
-    store.set_sweep_state(spec.id, "running", None)
-    trials = queries.trials(spec.id)
-    waiting = tuple(trial for trial in trials if trial.state == "queued")
-    ended = tuple(trial for trial in trials if trial.state != "queued")
-    tried = tuple(_tried(trial, queries, spec) for trial in ended)
-    _run(spec, planned.problem, ended + waiting, tried, settings, home, store, watcher)
+    with _alone(spec, home):
+        store.requeue(spec.id)
+        former = tuple(queries.trials(spec.id))
+        ended = [trial for trial in former if trial.state != "queued"]
+        search = _search(spec, tuple(_tried(each, queries, spec) for each in ended), former)
+        store.set_sweep_state(spec.id, "running", None)
+        _run(planned, search, former, settings, home, store, watcher)
+
+
+@contextmanager
+def _alone(spec: SweepSpec, home: Home) -> Generator[None]:
+    """Make sure that no other process on this machine runs the sweep."""
+    try:
+        with locked(home.locks / f"sweep-{spec.id}", wait=False):
+            yield
+    except BlockingIOError:
+        raise UsageError(
+            f"sweep {spec.id[:6]} is being run by another process; nothing was started",
+            f"orch sweeps show {spec.id[:6]}",
+        ) from None
+
+
+def _search(spec: SweepSpec, tried: tuple[Tried, ...], former: tuple[TrialRecord, ...]) -> Search:
+    waiting = {trial.number: trial.params for trial in former if trial.state == "queued"}
+    return Search(
+        spec.domains,
+        spec.first,
+        spec.objective,
+        spec.sampler,
+        spec.pruner,
+        spec.seed,
+        tried,
+        waiting,
+    )
 
 
 def plan_again(
@@ -119,10 +152,9 @@ def plan_again(
 
 
 def _run(
-    spec: SweepSpec,
-    problem: Problem,
+    planned: PlannedSweep,
+    search: Search,
     former: tuple[TrialRecord, ...],
-    tried: tuple[Tried, ...],
     settings: Settings,
     home: Home,
     store: Store,
@@ -130,33 +162,26 @@ def _run(
 ) -> None:
     from orch import cluster
 
-    waiting = {trial.number: trial.params for trial in former if trial.state == "queued"}
-    search = Search(
-        spec.domains,
-        spec.first,
-        spec.objective,
-        spec.sampler,
-        spec.pruner,
-        spec.seed,
-        tried,
-        waiting,
-    )
+    spec, interrupts, state = planned.spec, Interrupts(), "failed"
     demand = cluster.Demand(settings.concurrent, settings.gpus_per_trial, settings.cpus_per_trial)
-    interrupts = Interrupts()
-    state = "stopped"
     with interrupts.listen():
         try:
-            with cluster.connected(settings.ray_address) as (cpus, gpus, memory):
+            with cluster.connected(settings.ray_address, home.logs) as (cpus, gpus, memory):
                 slots = cluster.divide(cpus, gpus, memory, demand, spec.trials)
-                in_flight = slots.concurrent + (0 if slots.spare else 1)
-                run = SweepRun(spec, search, store, watcher, problem, interrupts, in_flight)
+                # Tune hands a warm worker on only if the next trial is there already.
+                ahead = 0 if slots.spare else 1
+                in_flight = slots.concurrent + ahead
+                run = SweepRun(spec, search, store, watcher, planned.problem, interrupts, in_flight)
                 run.recall(former)
                 cluster.run(run, home, slots, settings.verify_store)
-            if not interrupts.draining:
-                state = "completed" if run.counts.get("completed") else "failed"
+                run.close()
+            if interrupts.draining or run.late:
+                state = "stopped"
+            elif run.counts.get("completed"):
+                state = "completed"
         finally:
             store.requeue(spec.id)
-            store.set_sweep_state(spec.id, state, now())
+            store.set_sweep_state(spec.id, "stopped" if interrupts.draining else state, now())
     if interrupts.draining:
         raise InterruptedSweepError(
             f"sweep {spec.id[:6]} was interrupted; "

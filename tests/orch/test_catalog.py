@@ -84,11 +84,11 @@ def add(home: Home, name: str = "toy", source: Path | None = None) -> catalog.In
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, by its relative path."""
+    """Every file below a folder, by its relative path, but for the empty ones that are locked."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.parent.name != "locks"
     }
 
 
@@ -169,7 +169,6 @@ def test_a_damaged_manifest_is_said_and_mended_by_adding(home: Home, toy: Toy, t
     assert catalog.find(home, "toy") is not None
 
 
-@pytest.mark.xfail(strict=True, reason="AttributeError and wrong types of fields are not caught")
 @pytest.mark.parametrize("change", [{"splits": None}, {"splits": [1]}, {"digest": 5}])
 def test_a_manifest_with_fields_of_other_types_is_damaged(
     home: Home, toy: Toy, change: dict[str, Any]
@@ -181,7 +180,6 @@ def test_a_manifest_with_fields_of_other_types_is_damaged(
         catalog.open_splits(home, "toy")
 
 
-@pytest.mark.xfail(strict=True, reason="a folder that is gone is opened as a dataset of no splits")
 def test_a_manifest_without_its_content_is_said(home: Home) -> None:
     shutil.rmtree(catalog.content(home, add(home, "digits")))
     with pytest.raises(OrchError, match="digits"):
@@ -218,7 +216,6 @@ def test_what_a_killed_installation_left_is_swept_away(home: Home, toy: Toy) -> 
     assert folders(home) == [installed.digest[:16]]
 
 
-@pytest.mark.xfail(strict=True, reason="a folder of that name is taken for intact")
 def test_adding_again_mends_damaged_content(home: Home, toy: Toy) -> None:
     installed = add(home)
     before = everything(catalog.content(home, installed))
@@ -331,7 +328,6 @@ def test_labels_are_checked(
     assert folders(home) == []
 
 
-@pytest.mark.xfail(strict=True, reason="NumPy's own error escapes")
 @pytest.mark.parametrize("labels", [[0.0, 1.0], ["a", "b"], []], ids=str)
 def test_labels_of_another_type_are_the_plugins_fault(home: Home, toy: Toy, labels: Any) -> None:
     toy.splits = {"train": ArraySplit(labels)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from orch.cluster import Demand, Slots, divide
@@ -44,12 +46,12 @@ def test_asking_for_more_than_there_is(demand: Demand) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_does_not_answer(tmp_path: Path) -> None:
     from orch.cluster import connected
 
     with (
         pytest.raises(ClusterError, match=r"127.0.0.1:9 did not answer") as caught,
-        connected("127.0.0.1:9"),
+        connected("127.0.0.1:9", tmp_path),
     ):
         raise AssertionError("there is no cluster there")
     assert caught.value.exit_code == 7

@@ -121,7 +121,7 @@ BAD = [
     ("choice(a,b c)", 10, "expected a value"),
     ("choice(a,f(x))", 10, "expected a value"),
     ("choice(a,1e999)", 9, "too large"),
-    ("choice(a,a)", 7, "lists a value twice"),
+    ("choice(a,a)", 9, "lists a value twice"),
 ]
 
 
@@ -138,28 +138,24 @@ def test_an_error_points_at_the_column(text: str, column: int, words: str) -> No
     assert caught.value.exit_code == UsageError.exit_code == 2
 
 
-@pytest.mark.xfail(strict=True, reason="columns of a plain value do not count leading blanks")
 def test_leading_blanks_move_the_caret() -> None:
     with pytest.raises(SpaceError) as caught:
         space.parse("  a b")
     assert caught.value.message.endswith(f"\n{' ' * (4 + 3)}^")
 
 
-@pytest.mark.xfail(strict=True, reason="the caret points at the blank before what follows")
 def test_the_caret_points_at_what_follows_the_parenthesis() -> None:
     with pytest.raises(SpaceError) as caught:
         space.parse("log(1,2)  x")
     assert caught.value.message.endswith(f"\n{' ' * (4 + 10)}^")
 
 
-@pytest.mark.xfail(strict=True, reason="the caret points at the first value of the list")
 def test_the_caret_points_at_the_value_that_is_listed_twice() -> None:
     with pytest.raises(SpaceError) as caught:
         space.parse("choice(a,b,b)")
     assert caught.value.message.endswith(f"\n{' ' * (4 + 11)}^")
 
 
-@pytest.mark.xfail(strict=True, reason="numbers of very many digits escape as Python's errors")
 @pytest.mark.parametrize(
     "text",
     ["9" * 5000, f"uniform(0,{'9' * 400})", f"log(1,{'9' * 400})", f"choice(1,{'9' * 5000})"],
@@ -169,7 +165,6 @@ def test_a_number_of_very_many_digits_is_too_large(text: str) -> None:
         space.parse(text)
 
 
-@pytest.mark.xfail(strict=True, reason="bounds are compared before they are rounded to floats")
 def test_bounds_that_round_to_the_same_real_number_are_refused() -> None:
     with pytest.raises(SpaceError, match="above the first"):
         space.parse(f"uniform({2**53},{2**53 + 1})")
@@ -193,7 +188,6 @@ def test_contains(domain: Domain, inside: list[space.Value], outside: list[space
     assert [value for value in outside if space.contains(domain, value)] == []
 
 
-@pytest.mark.xfail(strict=True, reason="float() of a whole number of 400 digits overflows")
 def test_a_number_beyond_all_floats_lies_in_no_interval() -> None:
     assert not space.contains(Uniform(0.0, 1.0), 10**400)
 

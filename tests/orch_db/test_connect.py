@@ -199,7 +199,6 @@ def test_a_database_of_something_else_is_refused(
     [
         pytest.param(
             Store.open,
-            marks=pytest.mark.xfail(strict=True, reason="WAL mode is set before it is looked at"),
             id="write",
         ),
         pytest.param(Queries.open, id="read"),
@@ -423,7 +422,6 @@ def test_a_folder_that_cannot_be_written_is_said(read_only: Path) -> None:
     )
 
 
-@pytest.mark.xfail(strict=True, reason="looking for the file raises PermissionError itself")
 @pytest.mark.parametrize("action", ["Store.open", "Queries.open"])
 def test_a_folder_that_cannot_be_entered_is_said(read_only: Path, action: str) -> None:
     read_only.parent.chmod(0o000)

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from orch import views
 from orch.cli import output, tables
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class _PlainSteps:
 @contextmanager
 def watching(spec: SweepSpec) -> Generator[Watcher]:
     """A watcher that suits where stderr goes."""
-    searched = [name for name, text in spec.space.items() if "(" in text]
+    searched = views.searched(spec.space)
     output.say(
         f"sweep {spec.id[:6]}  {spec.dataset} × {spec.strategy} on {spec.backbone}, "
         f"{spec.trials} trials over {', '.join(searched) or 'one configuration'}"
@@ -100,11 +101,16 @@ class LiveWatcher:
 
     def __init__(self, live: Any) -> None:
         self._live = live
-        self._live.update("starting Ray and the workers …")
+        self._progress: SweepProgress | None = None
+        self._live.update(self)
+
+    def __rich__(self) -> Any:
+        """Drawn anew four times a second, so that the clock does not stand still."""
+        return _drawn(self._progress) if self._progress else "starting Ray and the workers …"
 
     def show(self, progress: SweepProgress) -> None:
-        """Redraw."""
-        self._live.update(_drawn(progress))
+        """Take what is drawn from now on."""
+        self._progress = progress
 
     def trial_ended(self, trial: TrialRecord, progress: SweepProgress) -> None:
         """Redraw; a failure also leaves a line above the table."""
@@ -144,7 +150,7 @@ def _drawn(progress: SweepProgress) -> Any:
     for trial in progress.running:
         score = f"{trial.score:.4f}" if trial.score is not None else ""
         bar = ProgressBar(max(trial.epochs, 1), trial.epoch, width=20)
-        running.add_row(f"trial {trial.number}", bar, f"epoch {trial.epoch}/{trial.epochs}", score)
+        running.add_row(f"trial {trial.id[:6]}", bar, f"epoch {trial.epoch}/{trial.epochs}", score)
     lines.append(running)
     if progress.note:
         lines.append(Text(progress.note, style="yellow"))

@@ -97,11 +97,15 @@ def _request(told: dict[str, Any], words: dict[str, Any], stated: list[str]) -> 
     duration = merged.pop("time")
     given = {name: word for name, word in merged.items() if word is not None}
     space = {name: str(text) for name, text in told.get("space", {}).items()}
+    stated_before: set[str] = set()
     for item in stated:
-        name, equals, text = item.partition("=")
+        name, equals, text = (part.strip() for part in item.partition("="))
         if not equals:
             raise UsageError(f"-S {item} says no value", "write -S learning_rate='log(1e-5,1e-2)'")
-        space[name.strip()] = text
+        if name in stated_before:
+            raise UsageError(f"-S {name} is given twice", "give each parameter once")
+        stated_before.add(name)
+        space[name] = text
     seconds = parse_duration(str(duration)) if duration is not None else None
     return SweepRequest(**given, seconds=seconds, space=space)
 
@@ -148,7 +152,9 @@ def run_and_show(
     identity = planned.spec.id[:6]
     if not counts.get("completed"):
         raise NoTrialCompletedError(
-            f"sweep {identity} ended without a completed trial; its rows are saved",
+            f"sweep {identity} ended without a completed trial"
+            f"{': its time was up' if counts and not counts.get('failed') else ''}; "
+            "its rows are saved",
             f"orch sweeps show {identity}",
         )
     if strict and counts.get("failed"):
@@ -171,6 +177,8 @@ def _show_result(queries: Any, sweep_id: str, as_json: bool) -> None:
     if record is None:
         return
     trials, best = queries.trials(sweep_id), queries.best(record)
+    if not record.trials and not as_json:
+        return
     if as_json:
         output.print_json(views.document(**views.sweep(record, best, trials)))
         return

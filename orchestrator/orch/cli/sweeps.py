@@ -27,18 +27,18 @@ def list_sweeps(
     with reading() as queries:
         records = queries.sweeps()
         best = {each.id: queries.best(each) for each in records}
-    columns = ["sweep", "name", "state", "dataset", "strategy", "backbone", "trials", "best", "at"]
+    columns = ["sweep", "name", "state", "backbone", "trials", "best", "at"]
     rows = []
     for each in records:
         top = best[each.id]
-        ended = sum(count for state, count in each.trials.items() if state != "queued")
+        ended = sum(
+            count for state, count in each.trials.items() if state not in ("queued", "running")
+        )
         rows.append(
             [
                 each.id[:6],
                 each.name,
                 each.state,
-                each.dataset,
-                each.strategy,
                 each.backbone,
                 f"{ended}/{each.spec.get('trials')}",
                 f"{top.score:.4f}" if top and top.score is not None else None,

@@ -32,7 +32,8 @@ def list_trials(
         newest = queries.sweeps(limit=1)
         record = require_sweep(queries, sweep) if sweep else newest[0] if newest else None
         trials = queries.trials(record.id) if record else []
-    searched = views.searched(record.spec.get("space")) if record else []
+    names = views.searched(record.spec.get("space")) if record else []
+    searched = [name for name in names if name not in tables.SHOWN_ELSEWHERE]
     columns = ["n", "trial", "state", "score", "frozen", *searched, "time", "failure"]
     rows = [
         [

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -14,11 +16,12 @@ from orch.cluster.slots import WORKER_MEMORY
 from orch.errors import ClusterError
 
 KNOCK_SECONDS = 5.0
+LOGS_KEPT = 5  # sessions
 OBJECT_STORE_BYTES = 128 * 2**20  # arrays travel as files, so Ray's own store can be small
 
 
 @contextmanager
-def connected(address: str) -> Generator[tuple[int, float, int]]:
+def connected(address: str, logs: Path) -> Generator[tuple[int, float, int]]:
     """Join the cluster at `address`, or start one here on loopback; yields cores, GPUs, bytes.
 
     Raises:
@@ -37,7 +40,7 @@ def connected(address: str) -> Generator[tuple[int, float, int]]:
         options["address"] = address
     try:
         _knock(address)
-        ray.init(**options)
+        context: Any = ray.init(**options)
     except (Exception, SystemExit) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         where = f"the Ray cluster at {address}" if address else "Ray"
@@ -53,6 +56,19 @@ def connected(address: str) -> Generator[tuple[int, float, int]]:
         yield int(resources.get("CPU", 1)), resources.get("GPU", 0.0), memory
     finally:
         ray.shutdown()
+        if not address:
+            _keep_logs(Path(context.address_info["session_dir"]), logs / "ray")
+
+
+def _keep_logs(session: Path, kept: Path) -> None:
+    """Move the logs of a finished Ray session into home, the newest few of them."""
+    kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.rmtree(kept / session.name, ignore_errors=True)
+    if (session / "logs").is_dir():
+        shutil.move(session / "logs", kept / session.name)
+    shutil.rmtree(session, ignore_errors=True)
+    for old in sorted(kept.iterdir())[:-LOGS_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _knock(address: str) -> None:

@@ -43,6 +43,8 @@ def choose(facts: BackboneFacts, frozen_layers: int) -> Cut:
         return Cut(0, name, "nothing is frozen")
     if depth == frozen:
         return Cut(depth, name, "all frozen layers")
+    if depth == 0 and frozen <= quiet:
+        return Cut(0, name, "no single tensor to store")
     if quiet < frozen:
-        return Cut(depth, name, f"the layer {facts.layers[quiet].name} is random")
+        return Cut(depth, name, f"the layer {facts.layers[quiet].name} after it is random")
     return Cut(depth, name, "several tensors cross the layers after it")

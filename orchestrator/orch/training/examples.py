@@ -54,6 +54,7 @@ def select(splits: Mapping[str, Split], limit: int | None) -> tuple[Selection, S
     Raises:
         UsageError: the limit leaves a class without an example in one of the two.
     """
+    hint = "add more examples" if limit is None else "give a larger --limit"
     train = np.asarray(splits["train"].labels)
     pool = np.arange(len(train))
     if "validation" in splits:
@@ -61,28 +62,28 @@ def select(splits: Mapping[str, Split], limit: int | None) -> tuple[Selection, S
         held = np.arange(len(other))
         if limit is not None and limit < len(pool) + len(held):
             share = round(limit * len(pool) / (len(pool) + len(held)))
-            pool, held = _take(train, pool, share), _take(other, held, limit - share)
+            pool, held = _take(train, pool, share, hint), _take(other, held, limit - share, hint)
         return Selection("train", "train", pool), Selection("validation", "validation", held)
     if limit is not None and limit < len(pool):
-        pool = _take(train, pool, limit)
-    held = _take(train, pool, round(len(pool) * VALIDATION_FRACTION))
+        pool = _take(train, pool, limit, hint)
+    held = _take(train, pool, round(len(pool) * VALIDATION_FRACTION), hint)
     rest = np.setdiff1d(pool, held)
     if set(train[rest]) != set(train):
         raise UsageError(
             f"{len(pool)} examples leave a class without a training example",
-            "give more examples, or a larger --limit",
+            hint,
         )
     return Selection("train", "train", rest), Selection("validation", "train", held)
 
 
-def _take(labels: Indices, pool: Indices, count: int) -> Indices:
+def _take(labels: Indices, pool: Indices, count: int, hint: str) -> Indices:
     """Draw `count` members of `pool`, each class by its share, at least one of each."""
     rng = np.random.default_rng(SELECTION_SEED)
     classes, sizes = np.unique(labels[pool], return_counts=True)
     if count < len(classes):
         raise UsageError(
             f"{count} of {len(pool)} examples are too few for {len(classes)} classes",
-            "give more examples, or a larger --limit",
+            hint,
         )
     exact = sizes * (count / sizes.sum())
     quota = np.maximum(np.floor(exact).astype(int), 1)
