@@ -216,11 +216,32 @@ def test_one_interrupt_drains_and_the_rest_is_resumed(command, tmp_path: Path) -
     assert "has completed" in err
 
 
+def test_time_that_is_up_keeps_what_there_is(command, tmp_path: Path) -> None:
+    started = time.monotonic()
+    code, out, err = finish(
+        command("sweep", "digits", "--trials", "50", "--time", "30s", "-S", "epochs=100000",
+                "-S", "frozen_layers=26", "--pruner", "none", "--json")
+    )  # fmt: skip
+    assert code == 8, err
+    assert "its time was up" in err
+    assert time.monotonic() - started < 75
+    home = tmp_path / "home"
+    assert rows(home, "SELECT state FROM sweeps") == [("stopped",)]
+    states = dict(rows(home, "SELECT state, count(*) FROM trials GROUP BY state"))
+    assert 1 <= states["pruned"] <= 2
+    assert set(states) <= {"pruned", "queued"}
+    assert all(trial["score"] for trial in json.loads(out)["trials"] if trial["state"] == "pruned")
+
+
 def test_two_interrupts_stop_now(command, tmp_path: Path) -> None:
     home = tmp_path / "home"
     process = command("sweep", "digits", "--trials", "4", "-S", "epochs=1000",
                       "-S", "frozen_layers=22", "--pruner", "none")  # fmt: skip
     wait_for_epoch(home, process)
+    running = rows(home, "SELECT id FROM sweeps")[0][0]
+    refused, _, said = finish(command("sweeps", "resume", running))
+    assert refused == 2, said
+    assert "is being run by another process" in said
     process.send_signal(signal.SIGINT)
     time.sleep(1)
     process.send_signal(signal.SIGINT)

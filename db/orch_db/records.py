@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-SweepState = Literal["running", "completed", "stopped", "failed"]
-TrialState = Literal["queued", "running", "completed", "pruned", "failed", "lost"]
+from typing import Any
 
 
 @dataclass(frozen=True)

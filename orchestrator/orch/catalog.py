@@ -12,7 +12,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,9 @@ def find(home: Home, name: str) -> Installed | None:
         document["classes"] = tuple(document["classes"])
         document["splits"] = {name: tuple(count) for name, count in document["splits"].items()}
         found = Installed(**document)
-        return replace(found, digest=found.digest + "", bytes=found.bytes + 0)  # their types
+        if type(found.digest) is not str or type(found.bytes) is not int:
+            raise TypeError("digest or bytes")
+        return found
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DataError(
             f"{path} is damaged; the data beside it was not touched",

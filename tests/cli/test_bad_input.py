@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import subprocess
 import tarfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -200,18 +199,6 @@ def test_a_file_that_is_no_database(orch, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ORCH_DATABASE_URL", f"sqlite:///{file}")
     one_error(orch("db", "upgrade"), 5, "is not an SQLite database", "was not touched")
     assert file.read_text() == "dear diary"
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Generator[Path]:
-    """A file system of 512 KiB, which only root can mount."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system can only be mounted by root")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def test_no_space_left_for_a_dataset(orch, monkeypatch, small_disk: Path) -> None:

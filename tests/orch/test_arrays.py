@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import errno
 import json
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +49,6 @@ def get(folder: Path, fill: Counting) -> Callable[..., NDArray[Any]]:
         return ArrayStore(folder, **options).get_or_build(KEY, (10, 10), "float32", fill)
 
     return ask
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 256 KiB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
-    if not shutil.which("mount"):
-        pytest.skip("there is no mount command to make a small disk with")
-    mounted = subprocess.run(mount, capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"no small disk can be mounted: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def place_of(folder: Path) -> Path:
@@ -257,6 +241,7 @@ def test_a_builder_killed_in_the_middle_publishes_nothing(
     assert published(folder) == ["data.npy", "manifest.json"]
 
 
+@pytest.mark.parametrize("small_disk", ["256k"], indirect=True)
 @pytest.mark.parametrize("count", [400_000, 200_000], ids=["too large", "no room left"])
 def test_a_full_disk_raises_and_publishes_nothing(small_disk: Path, count: int) -> None:
     # In a process of its own: writing to a mapped file on a full disk would kill it.

@@ -4,8 +4,7 @@ import errno
 import json
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,21 +61,6 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 256 KiB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
-    if not shutil.which("mount"):
-        pytest.skip("there is no mount command to make a small disk with")
-    mounted = subprocess.run(mount, capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"no small disk can be mounted: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def add(home: Home, name: str = "toy", source: Path | None = None) -> catalog.Installed:
@@ -265,6 +249,7 @@ def test_a_failed_first_installation_leaves_nothing(home: Home, toy: Toy) -> Non
     assert catalog.find(home, "toy") is None
 
 
+@pytest.mark.parametrize("small_disk", ["256k"], indirect=True)
 def test_a_full_disk_is_said_with_what_is_free(small_disk: Path) -> None:
     home = Home(small_disk / "home")
     with pytest.raises(StorageError) as caught:
@@ -278,6 +263,7 @@ def test_a_full_disk_is_said_with_what_is_free(small_disk: Path) -> None:
     assert catalog.find(home, "digits") is None
 
 
+@pytest.mark.parametrize("small_disk", ["256k"], indirect=True)
 def test_a_disk_that_fills_up_leaves_the_former_dataset(small_disk: Path, toy: Toy) -> None:
     home = Home(small_disk / "home")
     former = add(home)

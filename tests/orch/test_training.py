@@ -206,6 +206,25 @@ def test_a_trial_is_the_same_with_and_without_stored_features(
     assert losses(stored[1]) == pytest.approx(losses(whole[1]), rel=1e-5)
 
 
+def test_features_that_were_pooled_otherwise_are_not_mistaken(
+    home: Home, bench: trial.Workbench, tmp_path: Path
+) -> None:
+    run(spec(home, frozen_layers=26, pooling="average"), bench)
+    shared = run(spec(home, frozen_layers=26, pooling="max"), bench)
+    own = Home(tmp_path)
+    catalog.install(own, "digits", None, silent)
+    fresh = run(spec(own, frozen_layers=26, pooling="max"), trial.Workbench(own))
+    assert losses(shared[1]) == pytest.approx(losses(fresh[1]), rel=1e-5)
+
+
+def test_weights_that_are_not_all_real_numbers_are_counted_right(tmp_path: Path) -> None:
+    file = tmp_path / "b0.weights.h5"
+    backbones.build("efficientnetb0", (64, 64)).save_weights(file)
+    added = backbones.add_weights(Home(tmp_path / "home"), "efficientnetb0", file)
+    network = backbones.load("efficientnetb0", (64, 64), added)
+    assert backbones.digest(network) == added.digest
+
+
 def test_a_branching_network_trains_behind_its_cut(
     home: Home, bench: trial.Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
