@@ -20,7 +20,7 @@ test-fast: .venv/developer
 check: .venv/developer
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/write_docs.py --check
 
