@@ -217,6 +217,19 @@ def test_features_that_were_pooled_otherwise_are_not_mistaken(
     assert losses(shared[1]) == pytest.approx(losses(fresh[1]), rel=1e-5)
 
 
+def test_features_that_would_crowd_the_disk_are_not_stored(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = trial.Workbench(home)
+    values = 16 * 16 * 32  # of an image at block1_pool
+    monkeypatch.setattr(bench, "free_bytes", lambda: 200 * values * 4 * trial.DISK_SHARE - 1)
+    crowded, _ = run(spec(home, frozen_layers=8, epochs=1), bench)
+    assert (crowded.cut, crowded.failure) == ("none", None)
+    monkeypatch.setattr(bench, "free_bytes", lambda: 200 * values * 4 * trial.DISK_SHARE)
+    roomy, _ = run(spec(home, frozen_layers=8, epochs=1), bench)
+    assert roomy.cut == "block1_pool"
+
+
 def test_weights_that_are_not_all_real_numbers_are_counted_right(tmp_path: Path) -> None:
     file = tmp_path / "b0.weights.h5"
     backbones.build("efficientnetb0", (64, 64)).save_weights(file)

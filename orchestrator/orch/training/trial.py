@@ -6,6 +6,8 @@ words → TrialSpec → plan → decoded examples → features → epochs → ou
 from __future__ import annotations
 
 import errno
+import math
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Generator, Mapping
@@ -36,6 +38,7 @@ from orch.training.cuts import Cut
 from orch.training.fit import Examples
 
 FILL_BATCH = 64  # examples per step when features are computed
+DISK_SHARE = 5  # one stored array may take a fifth of the free disk
 
 
 class Workbench:
@@ -67,6 +70,11 @@ class Workbench:
         if found is None:
             raise DataError(f"the weights of {name} are gone", f"orch backbones add {name}")
         return found
+
+    def free_bytes(self) -> int:
+        """The free space of the disk that holds the store."""
+        self.home.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return shutil.disk_usage(self.home.store).free
 
     def splits(self, name: str, digest: str) -> Mapping[str, Split]:
         """An installed dataset's splits.
@@ -140,6 +148,7 @@ def _train(
     (stage,) = plan.stages
     progress.cut = cut = cuts.choose(facts, stage.frozen_layers)
     network = bench.network(spec.backbone, models.network_size(plan.image))
+    progress.cut = cut = _affordable(cut, bench, plan, network, chosen)
     models.freeze(network, stage.frozen_layers)
     train, validation = _inputs(spec, bench, plan, network, cut, chosen)
     keras.utils.set_random_seed(spec.seed)  # only now: loading a network draws numbers too
@@ -159,6 +168,24 @@ def _train(
         ):
             progress.best = report
         yield report
+
+
+def _affordable(
+    cut: Cut,
+    bench: Workbench,
+    plan: Plan,
+    network: Any,
+    chosen: tuple[examples.Selection, examples.Selection],
+) -> Cut:
+    """The cut, or none where its features would crowd the disk."""
+    if not cut.layers:
+        return cut
+    values = math.prod(models.feature_shape(network, cut, plan.head))
+    needed = sum(len(role.indices) for role in chosen) * values * 4  # bytes, float32
+    free = bench.free_bytes()
+    if needed * DISK_SHARE <= free:
+        return cut
+    return Cut(0, "none", f"its features take {needed:,} bytes of {free:,} that are free")
 
 
 def make_plan(spec: TrialSpec, facts: BackboneFacts, train_examples: int) -> tuple[Plan, int]:
