@@ -66,20 +66,21 @@ class ArrayStore:
 
     def _read(self, place: Path) -> NDArray[Any] | None:
         """Map a published array; set it aside and return None where it is damaged."""
-        try:
-            manifest: dict[str, Any] = json.loads((place / MANIFEST).read_text())
-            intact = (place / DATA).stat().st_size == manifest["bytes"] and (
-                not self._verify or _sha256(place / DATA) == manifest["sha256"]
-            )
-            if intact:
-                return _map(place)
-        except FileNotFoundError:
-            if not (place / MANIFEST).exists():
-                return None
-        except (ValueError, KeyError, TypeError):
-            pass  # an unreadable manifest: its array is set aside like any damaged one
+        if not (place / MANIFEST).exists():
+            return None
+        if self._intact(place):
+            return _map(place)
         _set_aside(place)
         return None
+
+    def _intact(self, place: Path) -> bool:
+        """Tell whether a published array is what its manifest says."""
+        try:
+            manifest: dict[str, Any] = json.loads((place / MANIFEST).read_text())
+            whole = (place / DATA).stat().st_size == manifest["bytes"]
+            return whole and (not self._verify or _sha256(place / DATA) == manifest["sha256"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return False
 
 
 def address(key: Key) -> str:
