@@ -9,7 +9,12 @@ import typer
 
 from orch.cli import output
 from orch.cli.door import database_url, enter_with_libraries
-from orch.errors import NoTrialCompletedError, SomeTrialsFailedError, UsageError
+from orch.errors import (
+    InterruptedSweepError,
+    NoTrialCompletedError,
+    SomeTrialsFailedError,
+    UsageError,
+)
 from orch.settings import Pruner, Sampler
 
 if TYPE_CHECKING:
@@ -122,6 +127,7 @@ def run_and_show(
     """Run or resume a planned sweep with the live view, then print its result.
 
     Raises:
+        InterruptedSweepError: after its result was printed.
         NoTrialCompletedError: not one trial completed.
         SomeTrialsFailedError: `strict`, and a trial failed.
     """
@@ -138,17 +144,22 @@ def run_and_show(
         allow_network=settings.allow_network_filesystem,
     )
     queries = Queries.open(url)
+    interrupted: InterruptedSweepError | None = None
     try:
         with watching(planned.spec) as watcher:
             if fresh:
                 life.start(planned, settings, home, store, watcher)
             else:
                 life.resume(planned, settings, home, store, queries, watcher)
+    except InterruptedSweepError as error:
+        interrupted = error
     finally:
         store.close()
-        _show_result(queries, planned.spec.id, as_json)
-        counts = _counts(queries, planned.spec.id)
-        queries.close()
+    _show_result(queries, planned.spec.id, as_json)
+    counts = _counts(queries, planned.spec.id)
+    queries.close()
+    if interrupted is not None:
+        raise interrupted
     identity = planned.spec.id[:6]
     if not counts.get("completed"):
         raise NoTrialCompletedError(
