@@ -70,11 +70,11 @@ class Queries:
         return [TrialRecord(**row) for row in rows]
 
     def best(self, sweep: SweepRecord) -> TrialRecord | None:
-        """The best completed trial of a sweep."""
+        """The best completed trial of a sweep; among equals the earliest."""
         rows = self._rows(
             select(Trial.__table__)
             .where(Trial.sweep_id == sweep.id, *_RANKED)
-            .order_by(*_best_first(sweep.direction))
+            .order_by(_best_first(sweep.direction)[0], Trial.number)
             .limit(1)
         )
         return TrialRecord(**rows[0]) if rows else None

@@ -23,7 +23,7 @@ from orch.contracts import (
     Split,
     Strategy,
 )
-from orch.errors import DataError, PluginError, UsageError, nearest
+from orch.errors import PluginError, UsageError, nearest
 from orch.home import Home
 from orch.settings import Pruner, Sampler, Settings
 from orch.space import Choice, Domain, Fixed, Int, Value
@@ -166,17 +166,11 @@ def ensure_dataset(home: Home, name: str, progress: Progress) -> Installed:
     """The dataset as installed; made or fetched now where that needs nobody's help.
 
     Raises:
-        DataError: it must be given by the user.
+        DataError: it cannot be fetched, or must be given by the user.
     """
     found = catalog.find(home, name)
     if found is not None:
         return found
-    facts = registry.load_dataset(name).facts
-    if not facts.embedded and facts.source is None:
-        raise DataError(
-            f"{name} is not here and cannot be fetched without a login: {facts.homepage}",
-            f"download it there, then: orch datasets add {name} --from PATH",
-        )
     return catalog.install(home, name, None, progress)
 
 
