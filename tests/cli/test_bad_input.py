@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import subprocess
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,6 @@ import pytest
 from PIL import Image
 
 from orch_datasets.cifar10 import Cifar10
-
-Orch = Callable[..., "object"]
 
 
 def one_error(ran, code: int, *words: str) -> None:
