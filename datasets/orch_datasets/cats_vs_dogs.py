@@ -7,12 +7,48 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from orch.contracts import DatasetFacts, Progress, Split
+from orch.contracts import DatasetFacts, Progress, Recipe, Split
 from orch.errors import DataError
 from orch_datasets import image_files, toolkit
 
 FOLDERS = {"cat": "cats", "dog": "dogs"}
 FLAT = re.compile(r"(cat|dog)\.(\d+)\.jpg\Z")
+HEAD = {
+    "pooling": "flatten",
+    "head_units": 256,
+    "dropout": 0.5,
+    "output": "sigmoid",
+    "start": "random",
+    "batch_size": 16,
+}
+BOTTLENECK = Recipe(
+    name="bottleneck",
+    title="a head on stored VGG16 features, nothing else trains",
+    strategy="feature-extraction",
+    params={**HEAD, "learning_rate": 1e-4, "epochs": 15},
+    reported="about 90 %",
+    accuracy=0.90,
+    train_examples=2000,
+)
+FINE_TUNED = Recipe(
+    name="fine-tune",
+    title="the bottleneck head first, then block 5 with it",
+    strategy="two-stage",
+    params={
+        **HEAD,
+        "head_learning_rate": 1e-4,
+        "head_epochs": 15,
+        "head_batch_size": 16,
+        "frozen_layers": 15,
+        "optimizer": "sgd",
+        "learning_rate": 1e-4,
+        "momentum": 0.9,
+        "epochs": 20,
+    },
+    reported="93.25 % last, 94.13 % best epoch",
+    accuracy=0.9413,
+    train_examples=2000,
+)
 PARTS = {"train": range(1000), "validation": range(1000, 1400)}  # numbers of each animal
 
 
@@ -29,6 +65,7 @@ class CatsVsDogs:
         homepage="https://www.kaggle.com/c/dogs-vs-cats/data",
         citation="Elson et al., Asirra: A CAPTCHA that Exploits Interest-Aligned Manual Image "
         "Categorization, 2007",
+        recipes=(BOTTLENECK, FINE_TUNED),
     )
 
     def install(self, folder: Path, source: Path | None, progress: Progress) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orch.contracts import DatasetFacts, Progress, Source, Split
+from orch.contracts import DatasetFacts, Progress, Recipe, Source, Split
 from orch.errors import DataError
 from orch_datasets import toolkit
 
@@ -20,6 +20,50 @@ BATCHES = {
     "test": ("test_batch",),
 }
 PIXELS = 32 * 32 * 3
+
+HEAD = {
+    "pooling": "average",
+    "head_units": 512,
+    "dropout": 0.2,
+    "head_units_2": 256,
+    "dropout_2": 0.2,
+    "start": "random",
+    "batch_size": 128,
+    "epochs": 30,
+}
+CONSTANT = Recipe(
+    name="constant-lr",
+    title="all of VGG16 trains, at a low constant rate",
+    strategy="fine-tune",
+    params={**HEAD, "frozen_layers": 0, "learning_rate": 0.001 / 31},
+    reported="92.05 %",
+    accuracy=0.9205,
+    train_examples=50_000,
+)
+DECAY = Recipe(
+    name="decay",
+    title="all of VGG16 trains, at a rate of 0.001 / (1 + 30 × epoch)",
+    strategy="fine-tune",
+    params={
+        **HEAD,
+        "frozen_layers": 0,
+        "learning_rate": 0.001,
+        "schedule": "inverse-time",
+        "decay": 30.0,
+    },
+    reported="80.9 %",
+    accuracy=0.809,
+    train_examples=50_000,
+)
+FROZEN = Recipe(
+    name="frozen",
+    title="VGG16 frozen, as the text of constant-lr says but its code does not",
+    strategy="feature-extraction",
+    params={**HEAD, "learning_rate": 0.001 / 31},
+    reported="none",
+    accuracy=None,
+    train_examples=50_000,
+)
 
 
 class Cifar10:
@@ -47,9 +91,10 @@ class Cifar10:
         homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
         source=Source(
             url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-            sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+            checksum="sha256:6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
             bytes=170_498_071,
         ),
+        recipes=(FROZEN, CONSTANT, DECAY),
         citation="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
     )
 

@@ -6,13 +6,41 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from orch.contracts import DatasetFacts, Progress, Split
+from orch.contracts import DatasetFacts, Progress, Recipe, Split
 from orch.errors import DataError
 from orch_datasets import image_files, toolkit
 
 VALIDATION_FRACTION = 0.2
 SPLIT_SEED = 0
 ALL = "all"
+HEAD = {"pooling": "flatten", "head_units": 256, "dropout": 0.5, "start": "random"}
+TRANSFER = Recipe(
+    name="transfer",
+    title="VGG16 frozen, the classification layers trained",
+    strategy="feature-extraction",
+    params={**HEAD, "learning_rate": 1e-4, "batch_size": 32, "epochs": 20},
+    reported="curves only",
+    accuracy=None,
+    train_examples=1143,
+)
+FINE_TUNED = Recipe(
+    name="fine-tune",
+    title="goes on from transfer with a much lower rate and smaller batches",
+    strategy="two-stage",
+    params={
+        **HEAD,
+        "head_learning_rate": 1e-4,
+        "head_epochs": 20,
+        "head_batch_size": 32,
+        "frozen_layers": 11,
+        "learning_rate": 1e-5,
+        "batch_size": 16,
+        "epochs": 30,
+    },
+    reported="curves only",
+    accuracy=None,
+    train_examples=1143,
+)
 
 
 class Pokemon:
@@ -26,6 +54,7 @@ class Pokemon:
         image_size=(128, 128),
         licence="images from the web, © their owners; research use",
         homepage="https://www.kaggle.com/datasets/thedagger/pokemon-generation-one",
+        recipes=(TRANSFER, FINE_TUNED),
     )
 
     def install(self, folder: Path, source: Path | None, progress: Progress) -> None:

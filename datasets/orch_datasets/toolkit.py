@@ -60,7 +60,7 @@ def fetch(source: Source, folder: Path, progress: Progress) -> Path:
     try:
         path = pooch.retrieve(
             source.url,
-            known_hash=f"sha256:{source.sha256}",
+            known_hash=source.checksum,
             fname=name,
             path=folder,
             downloader=pooch.HTTPDownloader(
@@ -75,7 +75,7 @@ def fetch(source: Source, folder: Path, progress: Progress) -> Path:
         ) from error
     except ValueError:
         raise DataError(
-            f"{source.url} has not the published SHA-256 {source.sha256[:12]}…; it was deleted",
+            f"{source.url} has not the published {_short(source.checksum)}; it was deleted",
             "try again later, or give a copy of your own: orch datasets add NAME --from PATH",
         ) from None
     return Path(path)
@@ -109,18 +109,24 @@ class _Meter:
         self._progress("fetching", self.total, self.total)
 
 
+def _short(checksum: str) -> str:
+    kind, digest = checksum.split(":")
+    return f"{kind.upper().replace('SHA', 'SHA-')} {digest[:12]}…"
+
+
 def verify(path: Path, source: Source) -> None:
     """Check that a local file is the published one.
 
     Raises:
         DataError: its size or SHA-256 differs.
     """
+    kind, published = source.checksum.split(":")
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != source.sha256:
+        digest = hashlib.file_digest(file, kind).hexdigest()
+    if digest != published:
         raise DataError(
-            f"{path} is not the published file: its SHA-256 is {digest[:12]}…, "
-            f"not {source.sha256[:12]}…; nothing was changed",
+            f"{path} is not the published file: its {_short(f'{kind}:{digest}')} "
+            f"is not {published[:12]}…; nothing was changed",
             "fetch it again; if you changed it on purpose, unpack it and give the folder",
         )
 

@@ -79,6 +79,19 @@ class Queries:
         )
         return TrialRecord(**rows[0]) if rows else None
 
+    def best_by_name(self) -> dict[str, float]:
+        """The best score of the completed trials of sweeps of each name that used all examples."""
+        found: dict[str, float] = {}
+        for row in self._rows(
+            select(Sweep.name, Sweep.direction, Sweep.spec, Trial.score).where(
+                Trial.sweep_id == Sweep.id, *_RANKED
+            )
+        ):
+            if row["spec"].get("limit") is None:
+                best = max if row["direction"] == "maximize" else min
+                found[row["name"]] = best(found.get(row["name"], row["score"]), row["score"])
+        return found
+
     def epochs(self, trial_id: str) -> list[EpochRecord]:
         """The epochs of a trial's last attempt that reported any."""
         last = select(func.max(Epoch.attempt)).where(Epoch.trial_id == trial_id)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orch import registry
-from orch.contracts import Dataset, Progress, Split
+from orch.contracts import Dataset, Progress, Split, Value
 from orch.errors import DataError, NotFoundError, PluginError, StorageError
 from orch.home import Home, locked, write_json
 
@@ -76,7 +76,20 @@ def content(home: Home, installed: Installed) -> Path:
     return home.datasets / installed.name / installed.digest[:16]
 
 
-def open_splits(home: Home, name: str) -> Mapping[str, Split]:
+def digest(installed: Installed, options: Mapping[str, Value]) -> str:
+    """The identity of what a dataset serves: its content, under all of its options.
+
+    Without options it is the digest of the content.
+    """
+    if not options:
+        return installed.digest
+    text = f"{installed.digest} {json.dumps(dict(options), sort_keys=True)}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def open_splits(
+    home: Home, name: str, options: Mapping[str, Value] | None = None
+) -> Mapping[str, Split]:
     """Open an installed dataset's splits.
 
     Raises:
@@ -93,7 +106,7 @@ def open_splits(home: Home, name: str) -> Mapping[str, Split]:
             f"orch datasets add {name}",
         )
     with registry.blaming("dataset", name):
-        return registry.load_dataset(name).open(folder)
+        return registry.load_dataset(name, options).open(folder)
 
 
 def install(home: Home, name: str, source: Path | None, progress: Progress) -> Installed:

@@ -29,42 +29,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from orch.space import Choice, Domain, Int, Log, Uniform, Value
+from orch.space import Choice as Choice
+from orch.space import Domain as Domain
+from orch.space import Fixed as Fixed
+from orch.space import Int as Int
+from orch.space import Log as Log
+from orch.space import Uniform as Uniform
+from orch.space import Value as Value
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-__all__ = [
-    "API",
-    "BackboneFacts",
-    "Choice",
-    "Dataset",
-    "DatasetFacts",
-    "EpochReport",
-    "Failure",
-    "FailureKind",
-    "Head",
-    "ImageInput",
-    "Int",
-    "LayerFacts",
-    "Log",
-    "Objective",
-    "Optimizer",
-    "Parameter",
-    "Plan",
-    "Problem",
-    "Progress",
-    "Source",
-    "Split",
-    "Stage",
-    "Strategy",
-    "StrategyFacts",
-    "TrialOutcome",
-    "TrialSpec",
-    "Uniform",
-    "Value",
-]
 
 API = 1
 """The version of these protocols; a plugin says `api = 1`."""
@@ -75,11 +50,50 @@ API = 1
 
 @dataclass(frozen=True)
 class Source:
-    """Where a dataset is published: one file, its SHA-256 (hex) and its size in bytes."""
+    """Where a dataset is published: one file, its size in bytes, and its checksum.
+
+    The checksum is the publisher's own, "sha256:<hex>" or, where there is no better one,
+    "md5:<hex>".
+    """
 
     url: str
-    sha256: str
+    checksum: str
     bytes: int
+
+
+@dataclass(frozen=True)
+class Option:
+    """A choice that a dataset leaves to its user, such as how it is split.
+
+    The dataset's class takes every option by name when it is built; the values in use are part
+    of the dataset's digest, so that results with different ones are never compared.
+    """
+
+    name: str
+    default: Value
+    allowed: Domain
+    help: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A published result on a dataset: what was trained, and what its author reports.
+
+    `name` is unique within the dataset; `params` are parameters of `strategy` and `options`
+    those of the dataset, the rest keeps its default. `reported` is the author's figure in
+    words, `accuracy` the best validation accuracy in it, `train_examples` how many examples it
+    was trained on.
+    """
+
+    name: str
+    title: str
+    strategy: str
+    params: Mapping[str, Value]
+    reported: str
+    accuracy: float | None
+    train_examples: int
+    options: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    backbone: str = "vgg16"
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,8 @@ class DatasetFacts:
 
     `image_size` is the (height, width) in pixels that examples are resized to; `upsample` is
     the whole factor by which the network enlarges them again (nearest neighbour), which costs
-    no memory. `embedded` says that `install` needs neither network nor `--from`.
+    no memory. `embedded` says that `install` needs neither network nor `--from`. A sweep
+    starts from the first of the `recipes` that uses its strategy.
     """
 
     name: str
@@ -102,6 +117,8 @@ class DatasetFacts:
     source: Source | None = None
     embedded: bool = False
     citation: str = ""
+    options: tuple[Option, ...] = ()
+    recipes: tuple[Recipe, ...] = ()
 
 
 class Progress(Protocol):
@@ -149,6 +166,19 @@ class Dataset(Protocol):
 
     def open(self, folder: Path) -> Mapping[str, Split]:
         """Serve what `install` wrote: "train" always, "validation" and "test" where they exist."""
+        ...
+
+
+@runtime_checkable
+class FileReader(Protocol):
+    """What a dataset adds to `Dataset` so that `orch predict` can read files of its kind."""
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """One unseen file as an example, uint8 (height, width, 3), as `Split.image` gives it.
+
+        Raises:
+            DataError: the file cannot be read; the message names it.
+        """
         ...
 
 
@@ -226,18 +256,44 @@ class ImageInput:
 
 
 @dataclass(frozen=True)
-class Head:
-    """What stands on the backbone: pooling, dense relu layers, dropout after each, softmax.
+class Augmentation:
+    """How training examples are changed at random, anew in every epoch; 0 changes nothing.
 
-    `dropout` is the fraction of units dropped in training; without dense layers it acts on
-    the pooled features. `start` says how the last layer's weights begin: at zero, so that the
+    `zoom` scales by a factor from 1 - zoom to 1 + zoom; `rotation` is in degrees to either
+    side; `shift` and `shear` are fractions of the side, horizontally and vertically; `flip`
+    mirrors half of the examples left to right. What comes in from outside the picture is its
+    nearest pixel.
+    """
+
+    zoom: float = 0.0
+    rotation: float = 0.0
+    shift: float = 0.0
+    shear: float = 0.0
+    flip: bool = False
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A dense relu layer of the head, and the fraction of its units dropped in training."""
+
+    units: int
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands on the backbone: pooling, dropout, dense layers, class probabilities.
+
+    `dropout` is the fraction of pooled features dropped in training. `output` "sigmoid" is one
+    unit for two classes. `start` says how the last layer's weights begin: at zero, so that the
     first steps do not pass noise down into the backbone (Kolesnikov et al., "Big Transfer",
     2020), or random, as Keras does (Glorot and Bengio, 2010).
     """
 
     pooling: Literal["average", "max", "flatten"] = "average"
-    dense: tuple[int, ...] = ()
+    dense: tuple[Dense, ...] = ()
     dropout: float = 0.0
+    output: Literal["softmax", "sigmoid"] = "softmax"
     start: Literal["zeros", "random"] = "zeros"
 
 
@@ -256,13 +312,39 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """How the learning rate changes from epoch to epoch of a stage; epochs count from 0.
+
+    - "constant": rate
+    - "inverse-time": rate / (1 + factor × epoch)
+    - "exponential": rate × factor ** epoch
+    - "cosine": from rate to `minimum` along half a cosine (Loshchilov and Hutter, 2017)
+    - "plateau": × factor after `patience` epochs in which the objective did not improve, but
+      not below `minimum`
+    """
+
+    kind: Literal["constant", "inverse-time", "exponential", "cosine", "plateau"] = "constant"
+    factor: float = 0.0
+    patience: int = 0
+    minimum: float = 0.0
+
+
+@dataclass(frozen=True)
 class Stage:
-    """A stretch of training in which the same layers are frozen."""
+    """A stretch of training in which the same layers are frozen.
+
+    A stage goes on from the weights of the one before it. After `patience` epochs in which the
+    objective did not improve it ends early; None never does. With `restore_best` it leaves the
+    weights of its best epoch, not of its last.
+    """
 
     frozen_layers: int
     optimizer: Optimizer
     epochs: int
     batch_size: int
+    schedule: Schedule = Schedule()
+    patience: int | None = None
+    restore_best: bool = True
 
 
 @dataclass(frozen=True)
@@ -272,6 +354,7 @@ class Plan:
     image: ImageInput
     head: Head
     stages: tuple[Stage, ...]
+    augmentation: Augmentation = Augmentation()
 
 
 @dataclass(frozen=True)
@@ -296,72 +379,3 @@ class Strategy(Protocol):
     def plan(self, params: Mapping[str, Value], problem: Problem) -> Plan:
         """The plan for these values; every parameter has one."""
         ...
-
-
-# ── sweeps and trials ───────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What makes one trial better than another."""
-
-    metric: str = "val_accuracy"
-    direction: Literal["maximize", "minimize"] = "maximize"
-
-    def better(self, left: float, right: float) -> bool:
-        """Tell whether `left` beats `right`."""
-        return left > right if self.direction == "maximize" else left < right
-
-
-@dataclass(frozen=True)
-class TrialSpec:
-    """One configuration, as it travels to a worker: JSON-able, a few hundred bytes."""
-
-    sweep: str
-    number: int
-    dataset: str
-    dataset_digest: str
-    limit: int | None
-    backbone: str
-    strategy: str
-    params: Mapping[str, Value]
-    objective: Objective
-    seed: int
-    attempt: int = 1
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """The metrics after an epoch; epochs count from 1 across all stages of a trial."""
-
-    epoch: int
-    stage: int
-    metrics: Mapping[str, float]
-    seconds: float
-
-
-FailureKind = Literal[
-    "out of memory", "not finite", "data", "plugin", "worker lost", "internal", "storage"
-]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a trial failed: the class, one line, and the traceback where there is one."""
-
-    kind: FailureKind
-    message: str
-    traceback: str = ""
-
-
-@dataclass(frozen=True)
-class TrialOutcome:
-    """How a trial ended in its worker: completed, or failed with a reason."""
-
-    score: float | None
-    best_epoch: int | None
-    metrics: Mapping[str, float]
-    seconds: float
-    plan: Mapping[str, object] = field(default_factory=dict[str, object])
-    cut: str | None = None
-    failure: Failure | None = None

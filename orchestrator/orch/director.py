@@ -5,7 +5,6 @@ Everything that happens becomes a row before anything else follows from it.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -13,11 +12,13 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from orch import registry
-from orch.contracts import EpochReport, Failure, Plan, Problem, TrialOutcome, TrialSpec
+from orch.contracts import Plan, Problem
 from orch.interrupts import Interrupts
 from orch.search import Ending, Search
 from orch.spec import SweepSpec
 from orch.training import cuts
+from orch.training.checkpoints import Kept
+from orch.trials import EpochReport, Failure, TrialOutcome, TrialSpec
 from orch_db.records import EpochRecord, TrialRecord
 from orch_db.store import Store
 
@@ -97,6 +98,7 @@ class SweepRun:
     problem: Problem
     interrupts: Interrupts
     in_flight: int
+    kept: Kept
     waiting: list[TrialRecord] = field(default_factory=list[TrialRecord])
     next_number: int = 0
     counts: dict[str, int] = field(default_factory=dict[str, int])
@@ -115,8 +117,8 @@ class SweepRun:
                 continue
             self.counts[trial.state] = self.counts.get(trial.state, 0) + 1
             self._ended_before += 1
-            if trial.state == "completed" and self._beats_best(trial):
-                self.best = trial
+            if trial.state == "completed":
+                self._completed(trial)
 
     # what the cluster asks
 
@@ -130,19 +132,7 @@ class SweepRun:
         if record is None:
             return "done"
         self._live[record.number] = _Live(record, _epochs(record.plan))
-        return TrialSpec(
-            sweep=self.spec.id,
-            number=record.number,
-            dataset=self.spec.dataset,
-            dataset_digest=self.spec.dataset_digest,
-            limit=self.spec.limit,
-            backbone=self.spec.backbone,
-            strategy=self.spec.strategy,
-            params=record.params,
-            objective=self.spec.objective,
-            seed=record.seed,
-            attempt=record.attempt,
-        )
+        return self.spec.trial(record.number, record.params, record.seed, record.attempt)
 
     def stop_now(self) -> bool:
         """True after a second interrupt, when time is up, and when a drain has drained.
@@ -259,35 +249,30 @@ class SweepRun:
             return None
         self.next_number += 1
         plan = self._plan(params)
+        trial = self.spec.trial(number, params, (self.spec.seed * 1_000_003 + number) % 2**31)
         record = TrialRecord(
-            id=_trial_id(self.spec.id, number),
+            id=trial.id,
             sweep_id=self.spec.id,
             number=number,
             board=self.spec.board,
             state="queued",
             attempt=1,
-            seed=(self.spec.seed * 1_000_003 + number) % 2**31,
+            seed=trial.seed,
             params=params,
-            plan=plan,
-            cut=self._cut(plan),
+            plan=asdict(plan) if plan else {},
+            cut=cuts.of_plan(self.problem.backbone, plan)[-1].name if plan else None,
             created_at=now(),
         )
         self.store.add_trial(record)
         return record
 
-    def _plan(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The plan as JSON; empty where the strategy raises, which its worker will report."""
+    def _plan(self, params: Mapping[str, Any]) -> Plan | None:
+        """The plan, or None where the strategy raises, which its worker will report."""
         try:
-            plan: Plan = registry.load_strategy(self.spec.strategy).plan(params, self.problem)
-            return asdict(plan)
+            plan = registry.load_strategy(self.spec.strategy).plan(params, self.problem)
         except Exception:
-            return {}
-
-    def _cut(self, plan: Mapping[str, Any]) -> str | None:
-        """The name of the layer up to which a trial's examples are computed once."""
-        if not plan:
             return None
-        return cuts.choose(self.problem.backbone, plan["stages"][-1]["frozen_layers"]).name
+        return plan if isinstance(plan, Plan) else None  # pyright: ignore[reportUnnecessaryIsInstance]
 
     def _end(self, number: int, ending: Ending, outcome: TrialOutcome) -> None:
         live = self._live.pop(number)
@@ -310,9 +295,15 @@ class SweepRun:
         self._set(record)
         self.search.finish(number, ending, outcome.score)
         self.counts[state] = self.counts.get(state, 0) + 1
-        if state == "completed" and self._beats_best(record):
-            self.best = record
+        if state == "completed":
+            self._completed(record)
         self.watcher.trial_ended(record, self.progress())
+
+    def _completed(self, record: TrialRecord) -> None:
+        if record.score is not None:
+            self.kept.add(record.id, record.score)
+        if self._beats_best(record):
+            self.best = record
 
     def _set(self, record: TrialRecord) -> None:
         values = asdict(record)
@@ -342,11 +333,6 @@ class SweepRun:
         if record.score is None or self.best is None or self.best.score is None:
             return record.score is not None
         return self.spec.objective.better(record.score, self.best.score)
-
-
-def _trial_id(sweep: str, number: int) -> str:
-    """An id that is the same when the same trial is recorded twice."""
-    return hashlib.sha256(f"{sweep} {number}".encode()).hexdigest()[:12]
 
 
 def _epochs(plan: Mapping[str, Any]) -> int:

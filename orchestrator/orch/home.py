@@ -42,6 +42,11 @@ class Home:
         return self.root / "store"
 
     @property
+    def checkpoints(self) -> Path:
+        """What the best trials of each sweep trained."""
+        return self.root / "checkpoints"
+
+    @property
     def locks(self) -> Path:
         """Files that processes lock while they work on the same thing; their content is nothing."""
         return self.root / "locks"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from orch.contracts import API, Dataset, Strategy
+from orch.contracts import API, Dataset, Strategy, Value
 from orch.errors import NotFoundError, OrchError, PluginError, first_line
 
 DATASETS = "orch.datasets"
@@ -24,14 +24,14 @@ def strategy_names() -> list[str]:
     return sorted(_found(STRATEGIES))
 
 
-def load_dataset(name: str) -> Dataset:
-    """Import and check one dataset plugin.
+def load_dataset(name: str, options: Mapping[str, Value] | None = None) -> Dataset:
+    """Import and check one dataset plugin, built with these options; others keep their default.
 
     Raises:
         NotFoundError: no plugin has that name.
         PluginError: it cannot be imported or breaks the contract.
     """
-    plugin = _load(DATASETS, "dataset", name)
+    plugin = _load(DATASETS, "dataset", name, options or {})
     if not isinstance(plugin, Dataset):
         raise _broken(DATASETS, name, "it lacks `facts`, `install` or `open`")
     return plugin
@@ -44,7 +44,7 @@ def load_strategy(name: str) -> Strategy:
         NotFoundError: no plugin has that name.
         PluginError: it cannot be imported or breaks the contract.
     """
-    plugin = _load(STRATEGIES, "strategy", name)
+    plugin = _load(STRATEGIES, "strategy", name, {})
     if not isinstance(plugin, Strategy):
         raise _broken(STRATEGIES, name, "it lacks `facts`, `parameters` or `plan`")
     return plugin
@@ -73,14 +73,14 @@ def _found(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}
 
 
-def _load(group: str, kind: str, name: str) -> Any:
+def _load(group: str, kind: str, name: str, options: Mapping[str, Value]) -> Any:
     found = _found(group)
     if name not in found:
         raise NotFoundError.among(
             kind, name, found, f"orch {'datasets' if group == DATASETS else 'strategies'} lists all"
         )
     try:
-        plugin = found[name].load()()
+        plugin = found[name].load()(**options)
     except Exception as error:
         raise _broken(group, name, f"{type(error).__name__}: {error}") from error
     api = getattr(plugin, "api", None)

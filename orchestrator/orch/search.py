@@ -26,10 +26,10 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from orch import space
-from orch.contracts import Objective
 from orch.errors import UsageError
 from orch.settings import Pruner, Sampler
 from orch.space import Choice, Domain, Fixed, Int, Log, Uniform, Value
+from orch.trials import Objective
 
 GRID_POINTS = 5  # values that the grid sampler takes from a continuous range
 FIRST_RUNG = 2  # epochs before asha and hyperband stop anything

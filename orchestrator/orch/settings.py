@@ -50,6 +50,7 @@ class Settings:
         -1.0, "GPUs of a trial; -1 means one where there are any", least=-1
     )
     cpus_per_trial: int = _setting(0, "CPU cores of a trial; 0 divides them", least=0)
+    keep: int = _setting(3, "how many of a sweep's best trials keep their weights", least=0)
     verify_store: bool = _setting(True, "check stored arrays against their checksums when opened")
     busy_seconds: float = _setting(15.0, "how long to wait for a locked database", least=0)
     allow_network_filesystem: bool = _setting(

@@ -7,7 +7,7 @@ import re
 import tomllib
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from orch import catalog, registry, space
 from orch.catalog import Installed
 from orch.contracts import (
     BackboneFacts,
-    Objective,
+    DatasetFacts,
+    Option,
     Parameter,
     Plan,
     Problem,
     Progress,
+    Recipe,
     Split,
     Strategy,
 )
@@ -28,8 +30,10 @@ from orch.home import Home
 from orch.settings import Pruner, Sampler, Settings
 from orch.space import Choice, Domain, Fixed, Int, Value
 from orch.training import backbones, examples, models
+from orch.trials import Objective, TrialSpec
 
 FROZEN = "frozen_layers"
+BUDGET = ("epochs", "head_epochs")  # how long to train: the sweep says it, not a recipe
 METRICS: Mapping[str, str] = {
     "val_accuracy": "maximize",
     "val_loss": "minimize",
@@ -40,7 +44,7 @@ METRICS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What the user said; None where nothing was said."""
+    """What the user said; None where nothing was said. A recipe fixes every parameter."""
 
     dataset: str
     strategy: str = "fine-tune"
@@ -50,6 +54,8 @@ class SweepRequest:
     seconds: float | None = None
     metric: str = "val_accuracy"
     space: Mapping[str, str] = field(default_factory=dict[str, str])
+    options: Mapping[str, str] = field(default_factory=dict[str, str])
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ class SweepSpec:
     sampler: Sampler
     pruner: Pruner
     seed: int
+    dataset_options: Mapping[str, Value] = field(default_factory=dict[str, Value])
 
     @property
     def board(self) -> str:
@@ -84,6 +91,25 @@ class SweepSpec:
     def domains(self) -> dict[str, Domain]:
         """The search space."""
         return {name: space.parse(text) for name, text in self.space.items()}
+
+    def trial(
+        self, number: int, params: Mapping[str, Value], seed: int, attempt: int = 1
+    ) -> TrialSpec:
+        """One of its trials, as it travels to a worker."""
+        return TrialSpec(
+            sweep=self.id,
+            number=number,
+            dataset=self.dataset,
+            dataset_options=self.dataset_options,
+            dataset_digest=self.dataset_digest,
+            limit=self.limit,
+            backbone=self.backbone,
+            strategy=self.strategy,
+            params=params,
+            objective=self.objective,
+            seed=seed,
+            attempt=attempt,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain values."""
@@ -120,26 +146,27 @@ def plan_sweep(
     """
     if request.limit is not None and request.limit < 1:
         raise UsageError(f"--limit {request.limit} leaves no example", "give 1 or more")
-    dataset = registry.load_dataset(request.dataset)
+    options = _options(registry.load_dataset(request.dataset).facts, request.options)
+    dataset = registry.load_dataset(request.dataset, options)
     strategy = registry.load_strategy(request.strategy)
     backbone = request.backbone or dataset.facts.backbone
     backbones.check_name(backbone)
     stated = {name: parse_domain(name, text) for name, text in request.space.items()}
     installed = ensure_dataset(home, request.dataset, progress)
-    splits = catalog.open_splits(home, request.dataset)
+    splits = catalog.open_splits(home, request.dataset, options)
     limit = _limit(request.limit, splits)
     chosen = examples.select(splits, limit)
     progress(f"reading the layers of {backbone}", 0, None)
     facts = backbones.describe(home, backbone)
     problem = Problem(dataset.facts, facts, len(chosen[0].indices))
-    domains, first = _space(strategy, problem, stated)
+    domains, first = _space(strategy, problem, stated, request)
     first_plan = _first_plan(strategy, first, problem)
     weights = backbones.ensure_weights(home, backbone, settings.weights_dir, progress)
     spec = SweepSpec(
         id=uuid.uuid4().hex[:12],
         name=request.name or f"{request.dataset}-{request.strategy}",
         dataset=request.dataset,
-        dataset_digest=installed.digest,
+        dataset_digest=catalog.digest(installed, options),
         limit=limit,
         strategy=request.strategy,
         backbone=backbone,
@@ -152,6 +179,7 @@ def plan_sweep(
         sampler=settings.sampler,
         pruner=settings.pruner,
         seed=settings.seed,
+        dataset_options=options,
     )
     return PlannedSweep(spec, installed, problem, strategy, first_plan)
 
@@ -188,11 +216,53 @@ def _objective(metric: str) -> Objective:
     return Objective(metric, "minimize" if METRICS[metric] == "minimize" else "maximize")
 
 
+def _options(facts: DatasetFacts, stated: Mapping[str, str]) -> dict[str, Value]:
+    """Every option of a dataset with its value: what the user stated, or its default."""
+    known = {option.name: option for option in facts.options}
+    for name in stated:
+        if name not in known:
+            hint = f"its options: {', '.join(known)}" if known else "it has none"
+            raise UsageError(f"{facts.name} has no option {name!r}{nearest(name, known)}", hint)
+    return {name: _value_of(option, stated.get(name)) for name, option in known.items()}
+
+
+def _value_of(option: Option, text: str | None) -> Value:
+    if text is None:
+        return option.default
+    domain = parse_domain(option.name, text)
+    if not isinstance(domain, Fixed) or not space.contains(option.allowed, domain.value):
+        raise UsageError(
+            f"{option.name}={text} is not possible: {space.render(option.allowed)} is allowed",
+            f"{option.name} is {option.help}",
+        )
+    return domain.value
+
+
+def starting_recipe(facts: DatasetFacts, strategy: str) -> Recipe | None:
+    """The recipe that a sweep over a dataset starts from: the first that uses its strategy."""
+    return next((each for each in facts.recipes if each.strategy == strategy), None)
+
+
+def _start(request: SweepRequest, facts: DatasetFacts) -> dict[str, Value]:
+    """Where the sweep starts: the recipe to reproduce, or one's values but for its epochs.
+
+    How long to train is the sweep's to say: a recipe's epochs are a budget for one run.
+    """
+    if request.recipe is not None:
+        return dict(request.recipe.params)
+    recipe = starting_recipe(facts, request.strategy)
+    return {n: v for n, v in recipe.params.items() if n not in BUDGET} if recipe else {}
+
+
 def _space(
-    strategy: Strategy, problem: Problem, stated: Mapping[str, Domain]
+    strategy: Strategy, problem: Problem, stated: Mapping[str, Domain], request: SweepRequest
 ) -> tuple[dict[str, Domain], dict[str, Value]]:
     """Merge what the strategy searches with what the user stated; also the first configuration."""
-    parameters = {parameter.name: parameter for parameter in strategy.parameters(problem)}
+    start = _start(request, problem.dataset)
+    parameters = {
+        parameter.name: replace(parameter, default=start.get(parameter.name, parameter.default))
+        for parameter in strategy.parameters(problem)
+    }
     for name, domain in stated.items():
         if name not in parameters:
             raise UsageError(
@@ -200,11 +270,21 @@ def _space(
                 f"orch strategies show {strategy.facts.name}",
             )
         _check_range(parameters[name], domain)
-    domains = {name: stated.get(name, parameter.search) for name, parameter in parameters.items()}
+    domains = {
+        name: stated[name] if name in stated else _domain(parameter, request.recipe is not None)
+        for name, parameter in parameters.items()
+    }
     if FROZEN in domains:
         domains[FROZEN] = snap(domains[FROZEN], problem.backbone)
     first = {name: _first(domains[name], parameters[name].default) for name in domains}
     return domains, first
+
+
+def _domain(parameter: Parameter, fixed: bool) -> Domain:
+    """What is searched of a parameter that the user said nothing of."""
+    if fixed or isinstance(parameter.search, Fixed):
+        return Fixed(parameter.default)
+    return parameter.search
 
 
 def _check_range(parameter: Parameter, domain: Domain) -> None:
@@ -252,7 +332,8 @@ def _first_plan(strategy: Strategy, first: Mapping[str, Value], problem: Problem
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """Read a sweep.toml: the options of `orch sweep` by name, and a table [space].
+    """Read a sweep.toml: the options of `orch sweep` by name, and tables [space] and
+    [options], which are the dataset's.
 
     Raises:
         UsageError: the file is missing, no TOML, or has a key that is no option.
@@ -276,6 +357,7 @@ FILE_KEYS: Mapping[str, type] = {
     **dict.fromkeys(("sampler", "pruner"), str),
     **dict.fromkeys(("limit", "trials", "seed"), int),
     "space": dict,
+    "options": dict,
 }
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?\Z")

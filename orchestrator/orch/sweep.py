@@ -23,7 +23,9 @@ from orch.home import Home, locked
 from orch.interrupts import Interrupts
 from orch.search import Ending, Search, Tried
 from orch.settings import Settings
+from orch.space import render_value
 from orch.spec import PlannedSweep, SweepRequest, SweepSpec, plan_sweep
+from orch.training.checkpoints import Kept
 from orch_db.queries import Queries
 from orch_db.records import SweepRecord, TrialRecord
 from orch_db.store import Store
@@ -138,6 +140,7 @@ def plan_again(
         spec.seconds,
         spec.objective.metric,
         spec.space,
+        {name: render_value(value) for name, value in spec.dataset_options.items()},
     )
     planned = plan_sweep(request, settings, home, progress)
     for what in ("dataset_digest", "weights_digest"):
@@ -171,7 +174,10 @@ def _run(
                 # Tune hands a warm worker on only if the next trial is there already.
                 ahead = 0 if slots.spare else 1
                 in_flight = slots.concurrent + ahead
-                run = SweepRun(spec, search, store, watcher, planned.problem, interrupts, in_flight)
+                kept = Kept(home.checkpoints, settings.keep, spec.objective)
+                run = SweepRun(
+                    spec, search, store, watcher, planned.problem, interrupts, in_flight, kept
+                )
                 run.recall(former)
                 cluster.run(run, home, slots, settings.verify_store)
                 run.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orch.contracts import Log, Parameter, Plan, Problem, StrategyFacts, Value
-from orch_plugins import single_stage
+from orch_plugins import parameters
 
 
 class FeatureExtraction:
@@ -17,11 +17,16 @@ class FeatureExtraction:
     def parameters(self, problem: Problem) -> tuple[Parameter, ...]:
         """The learning rate is searched; the rest can be, with `-S`."""
         return (
-            *single_stage.training_parameters(Log(1e-4, 1e-1), 1e-3, epochs=10),
-            *single_stage.head_parameters(),
-            *single_stage.input_parameters(problem),
+            *parameters.training_parameters(Log(1e-4, 1e-1), 1e-3),
+            *parameters.head_parameters(),
+            *parameters.image_parameters(problem),
         )
 
     def plan(self, params: Mapping[str, Value], problem: Problem) -> Plan:
         """One stage with every layer of the backbone frozen."""
-        return single_stage.plan(params, frozen_layers=len(problem.backbone.layers))
+        everything = len(problem.backbone.layers)
+        return Plan(
+            image=parameters.image(params),
+            head=parameters.head(params),
+            stages=(parameters.stage(params, everything),),
+        )

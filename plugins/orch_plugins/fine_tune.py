@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orch.contracts import Choice, Int, Log, Parameter, Plan, Problem, StrategyFacts, Value
-from orch_plugins import single_stage
+from orch.contracts import Log, Parameter, Plan, Problem, StrategyFacts, Value
+from orch_plugins import parameters
 
 
 class FineTune:
@@ -20,21 +20,17 @@ class FineTune:
 
     def parameters(self, problem: Problem) -> tuple[Parameter, ...]:
         """Frozen depth and learning rate are searched; the rest can be, with `-S`."""
-        stages = problem.backbone.stages
-        depth = Parameter(
-            "frozen_layers",
-            Choice(stages),
-            stages[-2],
-            Int(0, len(problem.backbone.layers)),
-            "leading layers of the backbone that do not train, input layer included",
-        )
         return (
-            depth,
-            *single_stage.training_parameters(Log(1e-5, 1e-2), 1e-4, epochs=10),
-            *single_stage.head_parameters(),
-            *single_stage.input_parameters(problem),
+            parameters.frozen_layers(problem),
+            *parameters.training_parameters(Log(1e-5, 1e-2), 1e-4),
+            *parameters.head_parameters(),
+            *parameters.image_parameters(problem),
         )
 
     def plan(self, params: Mapping[str, Value], problem: Problem) -> Plan:
         """One stage with the chosen depth frozen."""
-        return single_stage.plan(params, frozen_layers=int(params["frozen_layers"]))
+        return Plan(
+            image=parameters.image(params),
+            head=parameters.head(params),
+            stages=(parameters.stage(params, int(params["frozen_layers"])),),
+        )

@@ -13,6 +13,7 @@ from orch.cli import (
     db,
     doctor,
     leaderboard,
+    recipes,
     strategies,
     sweep,
     sweeps,
@@ -30,10 +31,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("sweep")(sweep.sweep)
+app.command("reproduce")(recipes.reproduce)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("doctor")(doctor.doctor)
 app.command("config")(config.config)
-for noun in (sweeps, trials, datasets, strategies, backbones, db):
+for noun in (sweeps, trials, datasets, strategies, recipes, backbones, db):
     app.add_typer(noun.app)
 
 

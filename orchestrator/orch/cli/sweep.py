@@ -18,9 +18,12 @@ from orch.errors import (
 from orch.settings import Pruner, Sampler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orch.home import Home
     from orch.settings import Settings
     from orch.spec import PlannedSweep, SweepRequest
+    from orch_db.queries import Queries
 
 SpaceOption = Annotated[
     list[str] | None,
@@ -31,6 +34,11 @@ SpaceOption = Annotated[
     ),
 ]
 
+OptionsOption = Annotated[
+    list[str] | None,
+    typer.Option("-D", metavar="NAME=VALUE", help="Choose an option of the dataset."),
+]
+
 
 def sweep(
     dataset: Annotated[str | None, typer.Argument(help="What to train on.")] = None,
@@ -39,6 +47,10 @@ def sweep(
     trials: Annotated[int | None, typer.Option(help="How many configurations to try.")] = None,
     time: Annotated[str | None, typer.Option(help="Stop after 2h, 90m, 45s.")] = None,
     space: SpaceOption = None,
+    split: Annotated[
+        str | None, typer.Option(help="How to split, where the dataset lets you choose.")
+    ] = None,
+    options: OptionsOption = None,
     limit: Annotated[
         int | None, typer.Option(help="Use so many examples, a share of each class.")
     ] = None,
@@ -46,6 +58,7 @@ def sweep(
     sampler: Annotated[Sampler | None, typer.Option(help="How trials are chosen.")] = None,
     pruner: Annotated[Pruner | None, typer.Option(help="How trials are stopped early.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same suggestions.")] = None,
+    keep: Annotated[int | None, typer.Option(help="Keep the weights of so many trials.")] = None,
     name: Annotated[str | None, typer.Option(help="A name for the sweep.")] = None,
     file: Annotated[Path | None, typer.Option(help="Read all of this from a sweep.toml.")] = None,
     concurrent: Annotated[int | None, typer.Option(help="Trials at once.")] = None,
@@ -67,12 +80,14 @@ def sweep(
         seed=seed if seed is not None else told.get("seed"),
         concurrent=concurrent,
         gpus_per_trial=gpus_per_trial,
+        keep=keep,
         cpus_per_trial=cpus_per_trial,
         ray_address=ray_address,
     )
     words = {"strategy": strategy, "backbone": backbone, "metric": metric, "name": name}
     words |= {"dataset": dataset, "limit": limit, "time": time}
-    request = _request(told, words, space or [])
+    chosen = [*(options or []), *([f"split={split}"] if split else [])]
+    request = _request(told, words, space or [], chosen)
     from orch.cli.live import steps
 
     with steps() as progress:
@@ -93,7 +108,9 @@ def _told(file: Path | None) -> dict[str, Any]:
     return read_file(file)
 
 
-def _request(told: dict[str, Any], words: dict[str, Any], stated: list[str]) -> SweepRequest:
+def _request(
+    told: dict[str, Any], words: dict[str, Any], stated: list[str], chosen: list[str]
+) -> SweepRequest:
     from orch.spec import SweepRequest, parse_duration
 
     merged = {name: told.get(name) if word is None else word for name, word in words.items()}
@@ -101,18 +118,30 @@ def _request(told: dict[str, Any], words: dict[str, Any], stated: list[str]) -> 
         raise UsageError("no dataset was named", "orch datasets lists them: orch sweep digits")
     duration = merged.pop("time")
     given = {name: word for name, word in merged.items() if word is not None}
-    space = {name: str(text) for name, text in told.get("space", {}).items()}
-    stated_before: set[str] = set()
-    for item in stated:
+    space = _texts(told.get("space", {})) | _pairs("-S", stated, "learning_rate='log(1e-5,1e-2)'")
+    options = _texts(told.get("options", {})) | _pairs("-D", chosen, "split=random")
+    seconds = parse_duration(str(duration)) if duration is not None else None
+    return SweepRequest(**given, seconds=seconds, space=space, options=options)
+
+
+def _texts(table: dict[str, Any]) -> dict[str, str]:
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in table.items()
+    }
+
+
+def _pairs(flag: str, items: list[str], example: str) -> dict[str, str]:
+    """Read what was given as NAME=TEXT, each name once."""
+    found: dict[str, str] = {}
+    for item in items:
         name, equals, text = (part.strip() for part in item.partition("="))
         if not equals:
-            raise UsageError(f"-S {item} says no value", "write -S learning_rate='log(1e-5,1e-2)'")
-        if name in stated_before:
-            raise UsageError(f"-S {name} is given twice", "give each parameter once")
-        stated_before.add(name)
-        space[name] = text
-    seconds = parse_duration(str(duration)) if duration is not None else None
-    return SweepRequest(**given, seconds=seconds, space=space)
+            raise UsageError(f"{flag} {item} says no value", f"write {flag} {example}")
+        if name in found:
+            raise UsageError(f"{flag} {name} is given twice", "give each parameter once")
+        found[name] = text
+    return found
 
 
 def run_and_show(
@@ -123,6 +152,7 @@ def run_and_show(
     strict: bool,
     as_json: bool,
     fresh: bool,
+    show_result: Callable[[Queries, str, bool], None] | None = None,
 ) -> None:
     """Run or resume a planned sweep with the live view, then print its result.
 
@@ -155,7 +185,7 @@ def run_and_show(
         interrupted = error
     finally:
         store.close()
-    _show_result(queries, planned.spec.id, as_json)
+    (show_result or _show_result)(queries, planned.spec.id, as_json)
     counts = _counts(queries, planned.spec.id)
     queries.close()
     if interrupted is not None:
@@ -180,7 +210,7 @@ def _counts(queries: Any, sweep_id: str) -> dict[str, int]:
     return dict(record.trials) if record else {}
 
 
-def _show_result(queries: Any, sweep_id: str, as_json: bool) -> None:
+def _show_result(queries: Queries, sweep_id: str, as_json: bool) -> None:
     from orch import views
     from orch.cli.tables import next_commands, sweep_result
 

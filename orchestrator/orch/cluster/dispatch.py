@@ -13,9 +13,9 @@ from ray.tune.search import Searcher
 
 from orch.cluster.slots import Slots
 from orch.cluster.worker import Setting, Worker
-from orch.contracts import EpochReport, TrialOutcome, TrialSpec
 from orch.errors import ClusterError
 from orch.home import Home
+from orch.trials import EpochReport, TrialOutcome, TrialSpec
 
 
 class Director(Protocol):

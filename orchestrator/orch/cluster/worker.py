@@ -9,8 +9,8 @@ from typing import Any
 
 from ray import tune
 
-from orch.contracts import EpochReport, TrialOutcome, TrialSpec
 from orch.home import Home
+from orch.trials import EpochReport, TrialOutcome, TrialSpec
 
 
 @dataclass(frozen=True)

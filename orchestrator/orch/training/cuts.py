@@ -6,8 +6,9 @@ A cut is legal when nothing before it trains or is random, and a single tensor c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
-from orch.contracts import BackboneFacts
+from orch.contracts import Augmentation, BackboneFacts, Plan
 
 RANDOM_LAYERS = frozenset(
     {
@@ -48,3 +49,17 @@ def choose(facts: BackboneFacts, frozen_layers: int) -> Cut:
     if quiet < frozen:
         return Cut(depth, name, f"the layer {facts.layers[quiet].name} after it is random")
     return Cut(depth, name, "several tensors cross the layers after it")
+
+
+def trained_from(plan: Plan) -> list[int]:
+    """For each stage, the number of leading layers that neither it nor one before it trains."""
+    return list(accumulate((stage.frozen_layers for stage in plan.stages), min))
+
+
+def of_plan(facts: BackboneFacts, plan: Plan) -> list[Cut]:
+    """The cut of each stage of a plan: what an earlier stage trained is not the same for all."""
+    if plan.augmentation != Augmentation():
+        return [Cut(0, "none", "augmentation changes the examples in every epoch")] * len(
+            plan.stages
+        )
+    return [choose(facts, frozen) for frozen in trained_from(plan)]

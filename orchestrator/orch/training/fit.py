@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from orch.contracts import Stage
+from orch.errors import DataError
+from orch.training import schedules
+from orch.trials import Objective
+
+EVALUATION_BATCH = 32  # examples per step at least, where nothing is learnt from them
 
 
 @dataclass(frozen=True)
@@ -36,28 +43,41 @@ def train(
     model: Any,
     train: Examples,
     validation: Examples,
-    *,
-    epochs: int,
-    batch_size: int,
+    stage: Stage,
+    objective: Objective,
     rng: np.random.Generator,
 ) -> Iterator[EpochMetrics]:
-    """Train a compiled model, yielding after each epoch.
+    """Train a compiled model for a stage, yielding after each epoch.
 
     Each epoch is a full shuffle. Batches have one size, so that the model is traced once: the
     last batch of an epoch is completed with examples of the one before it.
 
     Raises:
         NotFiniteError: the training or validation loss is not finite.
+        DataError: the objective's metric is none that is measured.
     """
-    size = min(batch_size, len(train.labels))
-    for epoch in range(1, epochs + 1):
+    size = min(stage.batch_size, len(train.labels))
+    values: list[float] = []
+    while len(values) < stage.epochs:
         started = time.monotonic()
+        rate = schedules.rate(stage, values, objective)
+        model.optimizer.learning_rate = rate
         logs = _one_epoch(model, train, size, rng)
-        metrics = {**logs, **evaluate(model, validation, size)}
+        judged = evaluate(model, validation, max(size, EVALUATION_BATCH))
+        metrics = {**logs, **judged, "learning_rate": rate}
         for name, value in metrics.items():
             if not math.isfinite(value):
-                raise NotFiniteError(f"{name} is {value} after epoch {epoch}")
+                raise NotFiniteError(f"{name} is {value} after epoch {len(values) + 1}")
+        values.append(_objective(metrics, objective))
         yield EpochMetrics(metrics, time.monotonic() - started)
+        if stage.patience is not None and schedules.stalled(values, objective) >= stage.patience:
+            return
+
+
+def _objective(metrics: Mapping[str, float], objective: Objective) -> float:
+    if objective.metric not in metrics:
+        raise DataError(f"no metric is called {objective.metric!r} ({', '.join(metrics)})")
+    return metrics[objective.metric]
 
 
 def _one_epoch(
@@ -75,12 +95,18 @@ def _one_epoch(
 
 def evaluate(model: Any, examples: Examples, batch_size: int) -> dict[str, float]:
     """Loss (cross-entropy) and accuracy over every example once."""
-    chances = predict(model, examples.inputs, batch_size).astype(np.float64)
+    chances = probabilities(model, examples.inputs, batch_size)
     of_truth = chances[np.arange(len(chances)), examples.labels]
     return {
         "val_loss": float(-np.log(np.clip(of_truth, 1e-7, 1.0)).mean()),
         "val_accuracy": float((chances.argmax(axis=1) == examples.labels).mean()),
     }
+
+
+def probabilities(model: Any, inputs: NDArray[Any], batch_size: int) -> NDArray[np.float64]:
+    """The probability of every class, float64 (n, classes), from softmax or one sigmoid."""
+    out = predict(model, inputs, batch_size).astype(np.float64)
+    return np.concatenate([1 - out, out], axis=1) if out.shape[1] == 1 else out
 
 
 def predict(model: Any, inputs: NDArray[Any], batch_size: int) -> NDArray[np.float32]:

@@ -1,11 +1,12 @@
-"""From a plan to Keras models: the part before the cut, and the part that trains."""
+"""From a plan to Keras models: what is computed once, and the part that trains."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from orch.contracts import Head, ImageInput, Optimizer, Stage
-from orch.training import backbones
+from orch.contracts import Head, ImageInput, Optimizer, Plan, Stage
+from orch.training import augment, backbones
 from orch.training.cuts import Cut
 
 
@@ -15,56 +16,82 @@ def network_size(image: ImageInput) -> tuple[int, int]:
     return height * image.upsample, width * image.upsample
 
 
-def prefix(network: Any, backbone: str, image: ImageInput, cut: Cut, head: Head) -> Any:
-    """The model before the cut: uint8 examples (n, height, width, 3) → float32 features.
+def between(network: Any, backbone: str, plan: Plan, start: int, cut: Cut) -> Any:
+    """The model from behind the first `start` layers to a deeper cut, float32 out.
 
+    With `start` 0 it reads uint8 examples (n, height, width, 3), else the features there.
     Where the whole backbone is before the cut, average and max pooling are too.
     """
     import keras
 
-    inputs = keras.Input((*image.size, 3), dtype="uint8")
-    before = keras.Model(network.input, network.layers[cut.layers - 1].output)
-    features = before(_scaled(inputs, backbone, image))
-    return keras.Model(
-        inputs, _pool(features, head) if _pooled_early(network, cut, head) else features
-    )
+    if start:
+        inputs = keras.Input(tuple(network.layers[start - 1].output.shape[1:]))
+        opened = network.layers[start - 1].output
+        x = inputs
+    else:
+        inputs = keras.Input((*plan.image.size, 3), dtype="uint8")
+        opened = network.input
+        x = _scaled(inputs, backbone, plan, augmented=False)
+    features = keras.Model(opened, network.layers[cut.layers - 1].output)(x)
+    if pooled_early(network, cut, plan.head):
+        features = _pool(features, plan.head)
+    return keras.Model(inputs, features)
 
 
-def trained_part(
-    network: Any, backbone: str, image: ImageInput, cut: Cut, head: Head, classes: int
-) -> Any:
-    """The model behind the cut: features, or uint8 examples where there is no cut → softmax."""
+def head(network: Any, plan: Plan, classes: int) -> Any:
+    """The head as a model of its own: a pooled feature (n, d) → class probabilities.
+
+    One model serves every stage of a trial, so that a stage goes on from the one before.
+    """
+    import keras
+
+    height, width, channels = network.output.shape[1:]
+    flat = height * width * channels
+    inputs = keras.Input((flat if plan.head.pooling == "flatten" else channels,))
+    return keras.Model(inputs, _classify(inputs, plan.head, classes), name="head")
+
+
+def trained_part(network: Any, backbone: str, plan: Plan, cut: Cut, top: Any) -> Any:
+    """The model behind the cut: features, or uint8 examples where there is no cut → `top`."""
     import keras
 
     if cut.layers == 0:
-        inputs = keras.Input((*image.size, 3), dtype="uint8")
-        features = network(_scaled(inputs, backbone, image))
+        inputs = keras.Input((*plan.image.size, 3), dtype="uint8")
+        features = network(_scaled(inputs, backbone, plan, augmented=True))
     else:
         crossing = network.layers[cut.layers - 1].output
-        inputs = keras.Input(feature_shape(network, cut, head))
+        inputs = keras.Input(feature_shape(network, cut, plan.head))
         whole = cut.layers == len(network.layers)
         features = inputs if whole else keras.Model(crossing, network.output)(inputs)
-    if not (cut.layers and _pooled_early(network, cut, head)):
-        features = _pool(features, head)
-    return keras.Model(inputs, _classify(features, head, classes))
+    if not pooled_early(network, cut, plan.head):
+        features = _pool(features, plan.head)
+    return keras.Model(inputs, top(features))
 
 
 def feature_shape(network: Any, cut: Cut, head: Head) -> tuple[int, ...]:
     """The shape of one feature at the cut, without the batch dimension."""
     shape = tuple(network.layers[cut.layers - 1].output.shape[1:])
-    return shape[-1:] if _pooled_early(network, cut, head) else shape
+    return shape[-1:] if pooled_early(network, cut, head) else shape
 
 
-def _pooled_early(network: Any, cut: Cut, head: Head) -> bool:
+def feature_bytes(network: Any, cut: Cut, head: Head) -> int:
+    """What one stored feature takes, in bytes."""
+    return 4 * math.prod(feature_shape(network, cut, head))
+
+
+def pooled_early(network: Any, cut: Cut, head: Head) -> bool:
+    """Whether features are stored pooled, which makes them small."""
     return cut.layers == len(network.layers) and head.pooling != "flatten"
 
 
-def _scaled(inputs: Any, backbone: str, image: ImageInput) -> Any:
+def _scaled(inputs: Any, backbone: str, plan: Plan, augmented: bool) -> Any:
     import keras
 
     x = keras.layers.Rescaling(1.0)(inputs)  # uint8 → float32
-    if image.upsample > 1:
-        x = keras.layers.UpSampling2D(image.upsample, interpolation="nearest")(x)
+    for layer in augment.layers(plan.augmentation) if augmented else ():
+        x = layer(x)
+    if plan.image.upsample > 1:
+        x = keras.layers.UpSampling2D(plan.image.upsample, interpolation="nearest")(x)
     return backbones.preprocess(backbone, x)
 
 
@@ -82,14 +109,15 @@ def _pool(features: Any, head: Head) -> Any:
 def _classify(x: Any, head: Head, classes: int) -> Any:
     import keras
 
-    if not head.dense and head.dropout:
+    if head.dropout:
         x = keras.layers.Dropout(head.dropout)(x)
-    for units in head.dense:
-        x = keras.layers.Dense(units, activation="relu")(x)
-        if head.dropout:
-            x = keras.layers.Dropout(head.dropout)(x)
+    for dense in head.dense:
+        x = keras.layers.Dense(dense.units, activation="relu")(x)
+        if dense.dropout:
+            x = keras.layers.Dropout(dense.dropout)(x)
+    units = 1 if head.output == "sigmoid" else classes
     start = "zeros" if head.start == "zeros" else "glorot_uniform"
-    return keras.layers.Dense(classes, activation="softmax", kernel_initializer=start)(x)
+    return keras.layers.Dense(units, activation=head.output, kernel_initializer=start)(x)
 
 
 def freeze(network: Any, frozen_layers: int) -> None:
@@ -98,11 +126,12 @@ def freeze(network: Any, frozen_layers: int) -> None:
         layer.trainable = position >= frozen_layers
 
 
-def compile_for(model: Any, stage: Stage) -> None:
+def compile_for(model: Any, stage: Stage, head: Head) -> None:
     """Compile with the stage's optimizer, cross-entropy on integer labels, and accuracy."""
+    binary = head.output == "sigmoid"
     model.compile(
         optimizer=_optimizer(stage.optimizer),
-        loss="sparse_categorical_crossentropy",
+        loss="binary_crossentropy" if binary else "sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
 

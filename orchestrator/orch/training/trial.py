@@ -6,91 +6,23 @@ words → TrialSpec → plan → decoded examples → features → epochs → ou
 from __future__ import annotations
 
 import errno
-import math
-import shutil
 import time
 import traceback
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from orch import catalog, registry
-from orch.contracts import (
-    BackboneFacts,
-    EpochReport,
-    Failure,
-    FailureKind,
-    Plan,
-    Problem,
-    Split,
-    TrialOutcome,
-    TrialSpec,
-)
+from orch import registry
+from orch.contracts import BackboneFacts, Plan, Problem, Stage
 from orch.errors import DataError, PluginError, StorageError, first_line
-from orch.home import Home
-from orch.training import backbones, cuts, examples, fit, models
-from orch.training.arrays import ArrayStore
+from orch.training import backbones, checkpoints, cuts, examples, fit, models
 from orch.training.cuts import Cut
-from orch.training.fit import Examples
-
-FILL_BATCH = 64  # examples per step when features are computed
-DISK_SHARE = 5  # one stored array may take a fifth of the free disk
-
-
-class Workbench:
-    """What one process keeps between trials: loaded networks, open datasets and arrays."""
-
-    def __init__(self, home: Home, verify_store: bool = True) -> None:
-        self.home = home
-        self.store = ArrayStore(home.store, verify_store)
-        self._networks: dict[tuple[str, tuple[int, int]], tuple[Any, list[NDArray[Any]]]] = {}
-        self._splits: dict[str, Mapping[str, Split]] = {}
-
-    def network(self, name: str, size: tuple[int, int]) -> Any:
-        """A backbone with its published weights, whatever a trial before did to them."""
-        if (name, size) not in self._networks:
-            weights = self.weights(name)
-            network = backbones.load(name, size, weights)
-            self._networks[name, size] = network, network.get_weights()
-        network, published = self._networks[name, size]
-        network.set_weights(published)
-        return network
-
-    def weights(self, name: str) -> backbones.Weights:
-        """Where a backbone's weights are.
-
-        Raises:
-            DataError: they are not there.
-        """
-        found = backbones.find_weights(self.home, name)
-        if found is None:
-            raise DataError(f"the weights of {name} are gone", f"orch backbones add {name}")
-        return found
-
-    def free_bytes(self) -> int:
-        """The free space of the disk that holds the store."""
-        self.home.store.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return shutil.disk_usage(self.home.store).free
-
-    def splits(self, name: str, digest: str) -> Mapping[str, Split]:
-        """An installed dataset's splits.
-
-        Raises:
-            DataError: what is installed is not what the trial was made for.
-        """
-        installed = catalog.find(self.home, name)
-        if installed is None or installed.digest != digest:
-            raise DataError(
-                f"{name} has changed since the sweep began",
-                f"orch datasets add {name}, then start a new sweep",
-            )
-        if digest not in self._splits:
-            self._splits[digest] = catalog.open_splits(self.home, name)
-        return self._splits[digest]
+from orch.training.examples import Selection
+from orch.training.features import Reader
+from orch.training.fit import EpochMetrics, Examples
+from orch.training.workbench import Workbench
+from orch.trials import EpochReport, Failure, FailureKind, TrialOutcome, TrialSpec
 
 
 def run_trial(
@@ -132,7 +64,22 @@ class _Progress:
 
     plan: Plan | None = None
     cut: Cut | None = None
+    epochs: int = 0
     best: EpochReport | None = None
+    weights: checkpoints.Weights | None = None
+
+    def note(
+        self, spec: TrialSpec, stage: int, epoch: EpochMetrics, best: checkpoints.Weights
+    ) -> EpochReport:
+        """Count an epoch; `best` are the weights of the stage's best epoch so far."""
+        self.epochs += 1
+        report = EpochReport(self.epochs, stage, epoch.metrics, epoch.seconds)
+        metric = spec.objective.metric
+        if self.best is None or spec.objective.better(
+            report.metrics[metric], self.best.metrics[metric]
+        ):
+            self.best, self.weights = report, best
+        return report
 
 
 def _train(
@@ -140,52 +87,58 @@ def _train(
 ) -> Generator[EpochReport, None, None]:
     import keras
 
-    splits = bench.splits(spec.dataset, spec.dataset_digest)
-    chosen = examples.select(splits, spec.limit)
+    splits = bench.splits(spec.dataset, spec.dataset_options, spec.dataset_digest)
+    roles = examples.select(splits, spec.limit)
     facts = backbones.describe(bench.home, spec.backbone)
-    plan, classes = make_plan(spec, facts, len(chosen[0].indices))
+    plan, classes = make_plan(spec, facts, len(roles[0].indices))
     progress.plan = plan
-    (stage,) = plan.stages
-    progress.cut = cut = cuts.choose(facts, stage.frozen_layers)
     network = bench.network(spec.backbone, models.network_size(plan.image))
-    progress.cut = cut = _affordable(cut, bench, plan, network, chosen)
-    models.freeze(network, stage.frozen_layers)
-    train, validation = _inputs(spec, bench, plan, network, cut, chosen)
+    reader = Reader(spec, bench, plan, network)
+    stages = _stages(reader, facts, roles)
+    progress.cut = stages[-1].cut
     keras.utils.set_random_seed(spec.seed)  # only now: loading a network draws numbers too
-    model = models.trained_part(network, spec.backbone, plan.image, cut, plan.head, classes)
-    models.compile_for(model, stage)
+    top = models.head(network, plan, classes)
     rng = np.random.default_rng(spec.seed)
-    epochs = fit.train(
-        model, train, validation, epochs=stage.epochs, batch_size=stage.batch_size, rng=rng
-    )
-    metric = spec.objective.metric
-    for number, epoch in enumerate(epochs, start=1):
-        report = EpochReport(number, 1, epoch.metrics, epoch.seconds)
-        if metric not in report.metrics:
-            raise DataError(f"no metric is called {metric!r} ({', '.join(report.metrics)})")
-        if progress.best is None or spec.objective.better(
-            report.metrics[metric], progress.best.metrics[metric]
+    for number, ready in enumerate(stages, start=1):
+        models.freeze(network, ready.stage.frozen_layers)
+        model = models.trained_part(network, spec.backbone, plan, ready.cut, top)
+        models.compile_for(model, ready.stage, plan.head)
+        best: tuple[float, checkpoints.Weights] | None = None
+        for epoch in fit.train(
+            model, ready.train, ready.validation, ready.stage, spec.objective, rng
         ):
-            progress.best = report
-        yield report
+            value = epoch.metrics[spec.objective.metric]
+            if best is None or spec.objective.better(value, best[0]):
+                best = value, checkpoints.take(network, top, ready.trained_from)
+            yield progress.note(spec, number, epoch, best[1])
+        if ready.stage.restore_best and best is not None:
+            checkpoints.put(network, top, best[1])
+    if spec.keep and progress.weights is not None:
+        checkpoints.save(checkpoints.path(bench.home.checkpoints, spec.id), progress.weights)
 
 
-def _affordable(
-    cut: Cut,
-    bench: Workbench,
-    plan: Plan,
-    network: Any,
-    chosen: tuple[examples.Selection, examples.Selection],
-) -> Cut:
-    """The cut, or none where its features would crowd the disk."""
-    if not cut.layers:
-        return cut
-    values = math.prod(models.feature_shape(network, cut, plan.head))
-    needed = sum(len(role.indices) for role in chosen) * values * 4  # bytes, float32
-    free = bench.free_bytes()
-    if needed * DISK_SHARE <= free:
-        return cut
-    return Cut(0, "none", f"its features take {needed:,} bytes of {free:,} that are free")
+@dataclass(frozen=True)
+class _Ready:
+    """A stage with its inputs; `trained_from` is the first layer that trained by its end."""
+
+    stage: Stage
+    cut: Cut
+    trained_from: int
+    train: Examples
+    validation: Examples
+
+
+def _stages(
+    reader: Reader, facts: BackboneFacts, roles: tuple[Selection, Selection]
+) -> list[_Ready]:
+    """Read the inputs of every stage, while the network still is as it was published."""
+    plan, count = reader.plan, sum(len(role.indices) for role in roles)
+    found = [reader.affordable(cut, count) for cut in cuts.of_plan(facts, plan)]
+    least = cuts.trained_from(plan)
+    return [
+        _Ready(stage, cut, first, *(reader.read(role, cut, found) for role in roles))
+        for stage, cut, first in zip(plan.stages, found, least, strict=True)
+    ]
 
 
 def make_plan(spec: TrialSpec, facts: BackboneFacts, train_examples: int) -> tuple[Plan, int]:
@@ -194,66 +147,13 @@ def make_plan(spec: TrialSpec, facts: BackboneFacts, train_examples: int) -> tup
     Raises:
         PluginError: the strategy raised or returned no plan.
     """
-    dataset = registry.load_dataset(spec.dataset).facts
+    dataset = registry.load_dataset(spec.dataset, spec.dataset_options).facts
     strategy = registry.load_strategy(spec.strategy)
     with registry.blaming("strategy", spec.strategy):
         plan = strategy.plan(spec.params, Problem(dataset, facts, train_examples))
     if not isinstance(plan, Plan):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise PluginError(f"the strategy {spec.strategy!r} returned {type(plan).__name__}, no Plan")
     return plan, len(dataset.classes)
-
-
-def _inputs(
-    spec: TrialSpec,
-    bench: Workbench,
-    plan: Plan,
-    network: Any,
-    cut: Cut,
-    chosen: tuple[examples.Selection, examples.Selection],
-) -> tuple[Examples, Examples]:
-    """What the trained part reads, for both roles: decoded examples, or features at the cut."""
-    splits = bench.splits(spec.dataset, spec.dataset_digest)
-    before: list[Any] = []  # the model before the cut, built when a feature is missing
-
-    def compute(inputs: NDArray[np.uint8], out: NDArray[Any]) -> None:
-        if not before:
-            before.append(models.prefix(network, spec.backbone, plan.image, cut, plan.head))
-        for start in range(0, len(inputs), FILL_BATCH):
-            part = inputs[start : start + FILL_BATCH]
-            out[start : start + len(part)] = fit.predict(before[0], part, FILL_BATCH)
-
-    found: list[Examples] = []
-    for role in chosen:
-        split = splits[role.split]
-        key, decoded = examples.decoded(
-            bench.store, spec.dataset, spec.dataset_digest, split, role, plan.image.size
-        )
-        inputs: NDArray[Any] = decoded
-        if cut.layers:
-            shape = models.feature_shape(network, cut, plan.head)
-            inputs = bench.store.get_or_build(
-                {**_feature_key(spec, bench, plan, cut), "of": key, "shape": list(shape)},
-                (len(decoded), *shape),
-                "float32",
-                lambda out, source=decoded: compute(source, out),
-            )
-        found.append(Examples(inputs, examples.labels(split, role)))
-    return found[0], found[1]
-
-
-def _feature_key(spec: TrialSpec, bench: Workbench, plan: Plan, cut: Cut) -> dict[str, Any]:
-    import keras
-
-    backend = keras.backend.backend()
-    return {
-        "what": "features",
-        "backbone": spec.backbone,
-        "weights": bench.weights(spec.backbone).digest,
-        "upsample": plan.image.upsample,
-        "cut": cut.layers,
-        "pooling": plan.head.pooling,
-        "keras": [keras.__version__, backend, version(backend)],
-    }
 
 
 def classify(error: Exception) -> FailureKind:

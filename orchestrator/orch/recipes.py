@@ -1,0 +1,109 @@
+"""Published results that can be run again: which there are, and how ours came to differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orch import registry
+from orch.contracts import Recipe
+from orch.errors import NotFoundError, PluginError
+from orch.space import render_value
+from orch.spec import BUDGET, PlannedSweep, SweepRequest
+
+
+@dataclass(frozen=True)
+class Published:
+    """A recipe and the dataset that brings it."""
+
+    dataset: str
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """What it is called: dataset/recipe."""
+        return f"{self.dataset}/{self.recipe.name}"
+
+
+def published() -> list[Published]:
+    """The recipes of every dataset plugin that can be used, by dataset, in the plugin's order."""
+    found: list[Published] = []
+    for name in registry.dataset_names():
+        try:
+            recipes = registry.load_dataset(name).facts.recipes
+        except PluginError:
+            continue  # `orch datasets show` says what is wrong with it
+        found += [Published(name, recipe) for recipe in recipes]
+    return found
+
+
+def find(name: str) -> Published:
+    """The recipe called "dataset/recipe".
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    known = {each.name: each for each in published()}
+    if name not in known:
+        raise NotFoundError.among("recipe", name, known, "orch recipes lists all")
+    return known[name]
+
+
+def request(chosen: Published, limit: int | None, epochs: int | None) -> SweepRequest:
+    """A sweep of one trial: the recipe, on so many examples, for at most so many epochs a stage."""
+    recipe = chosen.recipe
+    shorter = {
+        name: str(min(epochs, int(recipe.params[name])))
+        for name in BUDGET
+        if epochs is not None and name in recipe.params
+    }
+    return SweepRequest(
+        dataset=chosen.dataset,
+        strategy=recipe.strategy,
+        backbone=recipe.backbone,
+        name=chosen.name,
+        limit=limit,
+        space=shorter,
+        options={name: render_value(value) for name, value in recipe.options.items()},
+        recipe=recipe,
+    )
+
+
+def differences(recipe: Recipe, planned: PlannedSweep) -> list[str]:
+    """In what a run differs from what its author did, a line each."""
+    spec, installed = planned.spec, planned.installed
+    found: list[str] = []
+    if installed.source != "canonical":
+        found.append(f"data: a copy added from {installed.source}")
+    if planned.problem.train_examples != recipe.train_examples:
+        found.append(
+            f"trained on {planned.problem.train_examples:,} examples, "
+            f"the author on {recipe.train_examples:,}"
+        )
+    if spec.limit is not None:
+        found.append(f"limit: {spec.limit:,} examples in all")
+    if "validation" not in installed.splits:
+        found.append("judged by a fifth of the training examples, held out")
+    found += [
+        f"{name}: {spec.first[name]} instead of {recipe.params[name]}"
+        for name in BUDGET
+        if name in recipe.params and spec.first[name] != recipe.params[name]
+    ]
+    return found
+
+
+def comparison(
+    chosen: Published, planned: PlannedSweep, trial: Mapping[str, Any], last: float | None
+) -> dict[str, Any]:
+    """A recipe's reported figure and ours, as a document; `trial` is the trial's own."""
+    recipe = chosen.recipe
+    return {
+        "recipe": chosen.name,
+        "reported": recipe.reported,
+        "reported_accuracy": recipe.accuracy,
+        "ours": trial["score"],
+        "ours_last_epoch": last,
+        "differences": differences(recipe, planned),
+        "trial": trial,
+    }

@@ -1,0 +1,106 @@
+"""The weights that a trial trained, and only those: the rest is the published backbone.
+
+A checkpoint is one `.npz` of plain arrays under the trial's id; it is read without unpickling.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orch.errors import DataError
+from orch.home import sync_folder
+from orch.trials import Objective
+
+Weights = Mapping[str, NDArray[Any]]
+
+
+def take(network: Any, head: Any, frozen_layers: int) -> dict[str, NDArray[Any]]:
+    """Copy the weights of the head and of the backbone's layers from `frozen_layers` on."""
+    trained = [*network.layers[frozen_layers:], head]
+    return {
+        f"{layer.name}/{position}": np.array(weight)
+        for layer in trained
+        for position, weight in enumerate(layer.get_weights())
+    }
+
+
+def put(network: Any, head: Any, weights: Weights) -> None:
+    """Set the weights that `take` copied; all others stay.
+
+    Raises:
+        DataError: a weight is missing or has another shape than the network.
+    """
+    for layer in (*network.layers, head):
+        there = layer.get_weights()
+        names = [f"{layer.name}/{position}" for position in range(len(there))]
+        found = [weights[name] for name in names if name in weights]
+        if not found:
+            continue
+        if [each.shape for each in found] != [each.shape for each in there]:
+            raise DataError(f"the weights of {layer.name} do not fit the network they are kept for")
+        layer.set_weights(found)
+
+
+def path(folder: Path, trial_id: str) -> Path:
+    """Where a trial's checkpoint is."""
+    return folder / f"{trial_id}.npz"
+
+
+def save(file: Path, weights: Weights) -> None:
+    """Publish a checkpoint: written beside, flushed to disk, then renamed over."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            np.savez(stream, allow_pickle=False, **dict(weights))
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(file.parent)
+
+
+def load(file: Path) -> dict[str, NDArray[Any]]:
+    """Read a checkpoint.
+
+    Raises:
+        DataError: it is damaged.
+        FileNotFoundError: it is not there.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            return {name: content[name] for name in content.files}
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{file} is damaged ({error}); the trial's row and metrics are safe",
+            "run the trial again to have its weights again",
+        ) from None
+
+
+@dataclass
+class Kept:
+    """The checkpoints of a sweep's best `count` trials; those of the others are deleted."""
+
+    folder: Path
+    count: int
+    objective: Objective
+    _best: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+
+    def add(self, trial_id: str, score: float) -> None:
+        """Take in a completed trial and delete what is no longer among the best."""
+        at = sum(not self.objective.better(score, other) for other, _ in self._best)
+        self._best.insert(at, (score, trial_id))
+        for _, dropped in self._best[self.count :]:
+            path(self.folder, dropped).unlink(missing_ok=True)
+        del self._best[self.count :]

@@ -1,0 +1,68 @@
+"""What one process keeps between trials: loaded networks, open datasets and arrays."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from orch import catalog
+from orch.contracts import Split, Value
+from orch.errors import DataError
+from orch.home import Home
+from orch.training import backbones
+from orch.training.arrays import ArrayStore
+
+
+class Workbench:
+    """What one process keeps between trials: loaded networks, open datasets and arrays."""
+
+    def __init__(self, home: Home, verify_store: bool = True) -> None:
+        self.home = home
+        self.store = ArrayStore(home.store, verify_store)
+        self._networks: dict[tuple[str, tuple[int, int]], tuple[Any, list[NDArray[Any]]]] = {}
+        self._splits: dict[str, Mapping[str, Split]] = {}
+
+    def network(self, name: str, size: tuple[int, int]) -> Any:
+        """A backbone with its published weights, whatever a trial before did to them."""
+        if (name, size) not in self._networks:
+            weights = self.weights(name)
+            network = backbones.load(name, size, weights)
+            self._networks[name, size] = network, network.get_weights()
+        network, published = self._networks[name, size]
+        network.set_weights(published)
+        return network
+
+    def weights(self, name: str) -> backbones.Weights:
+        """Where a backbone's weights are.
+
+        Raises:
+            DataError: they are not there.
+        """
+        found = backbones.find_weights(self.home, name)
+        if found is None:
+            raise DataError(f"the weights of {name} are gone", f"orch backbones add {name}")
+        return found
+
+    def free_bytes(self) -> int:
+        """The free space of the disk that holds the store."""
+        self.home.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return shutil.disk_usage(self.home.store).free
+
+    def splits(self, name: str, options: Mapping[str, Value], digest: str) -> Mapping[str, Split]:
+        """An installed dataset's splits, under these options.
+
+        Raises:
+            DataError: what is installed is not what the trial was made for.
+        """
+        installed = catalog.find(self.home, name)
+        if installed is None or catalog.digest(installed, options) != digest:
+            raise DataError(
+                f"{name} has changed since the sweep began",
+                f"orch datasets add {name}, then start a new sweep",
+            )
+        if digest not in self._splits:
+            self._splits[digest] = catalog.open_splits(self.home, name, options)
+        return self._splits[digest]

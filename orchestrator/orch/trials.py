@@ -1,0 +1,86 @@
+"""What travels between the driver and its workers: a trial, its epochs and how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from orch.space import Value
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What makes one trial better than another."""
+
+    metric: str = "val_accuracy"
+    direction: Literal["maximize", "minimize"] = "maximize"
+
+    def better(self, left: float, right: float) -> bool:
+        """Tell whether `left` beats `right`."""
+        return left > right if self.direction == "maximize" else left < right
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """One configuration, as it travels to a worker: JSON-able, a few hundred bytes.
+
+    With `keep` the worker leaves a checkpoint of the best epoch when the trial completes.
+    """
+
+    sweep: str
+    number: int
+    dataset: str
+    dataset_options: Mapping[str, Value]
+    dataset_digest: str
+    limit: int | None
+    backbone: str
+    strategy: str
+    params: Mapping[str, Value]
+    objective: Objective
+    seed: int
+    attempt: int = 1
+    keep: bool = True
+
+    @property
+    def id(self) -> str:
+        """An id that is the same when the same trial is recorded twice."""
+        return hashlib.sha256(f"{self.sweep} {self.number}".encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """The metrics after an epoch; epochs count from 1 across all stages of a trial."""
+
+    epoch: int
+    stage: int
+    metrics: Mapping[str, float]
+    seconds: float
+
+
+FailureKind = Literal[
+    "out of memory", "not finite", "data", "plugin", "worker lost", "internal", "storage"
+]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial failed: the class, one line, and the traceback where there is one."""
+
+    kind: FailureKind
+    message: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """How a trial ended in its worker: completed, or failed with a reason."""
+
+    score: float | None
+    best_epoch: int | None
+    metrics: Mapping[str, float]
+    seconds: float
+    plan: Mapping[str, object] = field(default_factory=dict[str, object])
+    cut: str | None = None
+    failure: Failure | None = None
