@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from orch.contracts import DatasetFacts, Progress, Recipe, Source, Split
 from orch.errors import DataError
-from orch_datasets import toolkit
+from orch_datasets import downloads, toolkit
 
 BATCHES = {
     "train": tuple(f"data_batch_{number}" for number in range(1, 6)),
@@ -108,10 +108,7 @@ class Cifar10:
         assert published is not None
         with tempfile.TemporaryDirectory(dir=folder.parent) as name:
             scratch = Path(name)
-            if source is None:
-                source = toolkit.fetch(published, scratch, progress)
-            elif source.is_file() and source.name == Path(published.url).name:
-                toolkit.verify(source, published)
+            source = downloads.obtain(published, source, scratch, progress)
             with toolkit.unpacked(source, scratch, progress) as content:
                 _read(content, folder, self.facts.classes, progress)
 

@@ -73,6 +73,7 @@ class Pokemon:
             toolkit.unpacked(source, Path(scratch), progress) as content,
         ):
             files = toolkit.class_files(self._root(content), self.facts.classes)
+            toolkit.require_pairs([label for _, label in files], self.facts.classes)
             named = ((path, self.facts.classes[label]) for path, label in files)
             image_files.keep(named, folder, ALL, progress)
 

@@ -1,4 +1,4 @@
-"""What dataset plugins share: fetching, unpacking, decoding and serving, all with limits.
+"""What dataset plugins share: unpacking, decoding and serving, all with limits.
 
 Nothing that comes from outside is trusted with a path, unpickled or decoded without bounds.
 """
@@ -6,22 +6,21 @@ Nothing that comes from outside is trusted with a path, unpickled or decoded wit
 from __future__ import annotations
 
 import errno
-import hashlib
 import lzma
 import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orch.contracts import Progress, Source, Split
+from orch.contracts import Progress, Split
 from orch.errors import DataError
 
 MAX_PIXELS = 50_000_000
@@ -41,94 +40,6 @@ DAMAGED = (
     zlib.error,
 )
 OF_THE_DISK = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT)
-
-
-# ── fetching ────────────────────────────────────────────────────────────────────────────────
-
-
-def fetch(source: Source, folder: Path, progress: Progress) -> Path:
-    """Download a source into `folder`, check its size and SHA-256, return the file.
-
-    Raises:
-        DataError: it cannot be reached, or is not the file that was published.
-    """
-    import pooch
-    import requests
-
-    pooch.get_logger().setLevel("ERROR")  # the progress says what pooch would
-    name = PurePosixPath(source.url).name
-    try:
-        path = pooch.retrieve(
-            source.url,
-            known_hash=source.checksum,
-            fname=name,
-            path=folder,
-            downloader=pooch.HTTPDownloader(
-                progressbar=_Meter(source, progress),  # pyright: ignore[reportArgumentType]
-                timeout=60,
-            ),
-        )
-    except requests.RequestException as error:
-        raise DataError(
-            f"{source.url} cannot be fetched ({type(error).__name__}); nothing was changed",
-            "fetch it elsewhere, then: orch datasets add NAME --from PATH",
-        ) from error
-    except ValueError:
-        raise DataError(
-            f"{source.url} has not the published {_short(source.checksum)}; it was deleted",
-            "try again later, or give a copy of your own: orch datasets add NAME --from PATH",
-        ) from None
-    return Path(path)
-
-
-class _Meter:
-    """The progress bar that pooch drives; it also stops a download that outgrows its size."""
-
-    def __init__(self, source: Source, progress: Progress) -> None:
-        self.total = source.bytes
-        self._source = source
-        self._progress = progress
-        self._done = 0
-
-    def update(self, count: int) -> None:
-        """Count a chunk; pooch counts the last one as a whole, however short it is."""
-        if self._done >= self._source.bytes:
-            raise DataError(
-                f"{self._source.url} is larger than the published {self._source.bytes:,} bytes; "
-                "the download was stopped and deleted"
-            )
-        self._done += count
-        self._progress("fetching", min(self._done, self.total), self.total)
-
-    def reset(self) -> None:
-        """Begin again: pooch does so to show the whole at the end."""
-        self._done = 0
-
-    def close(self) -> None:
-        """Show the end."""
-        self._progress("fetching", self.total, self.total)
-
-
-def _short(checksum: str) -> str:
-    kind, digest = checksum.split(":")
-    return f"{kind.upper().replace('SHA', 'SHA-')} {digest[:12]}…"
-
-
-def verify(path: Path, source: Source) -> None:
-    """Check that a local file is the published one.
-
-    Raises:
-        DataError: its size or SHA-256 differs.
-    """
-    kind, published = source.checksum.split(":")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, kind).hexdigest()
-    if digest != published:
-        raise DataError(
-            f"{path} is not the published file: its {_short(f'{kind}:{digest}')} "
-            f"is not {published[:12]}…; nothing was changed",
-            "fetch it again; if you changed it on purpose, unpack it and give the folder",
-        )
 
 
 # ── unpacking ───────────────────────────────────────────────────────────────────────────────
@@ -339,12 +250,17 @@ def save_split(
     folder: Path, split: str, images: NDArray[np.uint8], labels: NDArray[np.int64]
 ) -> None:
     """Write a split as `<split>_images.npy` and `<split>_labels.npy`."""
-    for part, array in (("images", images), ("labels", labels.astype(np.int64))):
-        content = np.ascontiguousarray(array)
-        header = np.lib.format.header_data_from_array_1_0(content)
-        with (folder / f"{split}_{part}.npy").open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            file.write(content.data)  # np.save would hide why a disk refused
+    save_array(folder / f"{split}_images.npy", images)
+    save_array(folder / f"{split}_labels.npy", labels.astype(np.int64))
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as `.npy`; unlike np.save this says why a disk refused."""
+    content = np.ascontiguousarray(array)
+    header = np.lib.format.header_data_from_array_1_0(content)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(content.data)
 
 
 def load_splits(folder: Path) -> Mapping[str, Split]:
@@ -363,11 +279,27 @@ def stratified(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Divide example indices into (rest, part): `fraction` of each class, rounded, into part.
 
-    Both are sorted, disjoint, and together all indices.
+    Both are sorted, disjoint, and together all indices; part has at least one of each class.
     """
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        chosen[rng.permutation(members)[: round(len(members) * fraction)]] = True
+        chosen[rng.permutation(members)[: max(1, round(len(members) * fraction))]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def require_pairs(labels: Sequence[int], classes: tuple[str, ...]) -> None:
+    """Check that every class can be trained and judged.
+
+    Raises:
+        DataError: a class has fewer than two examples.
+    """
+    counts = np.bincount(np.asarray(labels, np.int64), minlength=len(classes))
+    for name, count in zip(classes, counts.tolist(), strict=True):
+        if count < 2:
+            raise DataError(
+                f"the class {name!r} has {count} of the 2 examples that it takes: "
+                "one to train on and one to be judged by; nothing was changed",
+                f"add examples of {name!r}",
+            )

@@ -1,0 +1,184 @@
+"""Sound as pictures: reading clips, and mel spectrograms that a network for images can see.
+
+The arithmetic is librosa's (McFee et al., "librosa: Audio and Music Signal Analysis in Python",
+2015), which the tests compare it with; doing it here saves its large dependencies.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orch.errors import DataError
+
+RATE = 16_000  # samples a second of every clip that is kept
+LEAST_RATE = 8_000
+MAX_SECONDS = 600
+SUFFIXES = (".wav", ".flac")
+TRIM_FRAME, TRIM_HOP = 2048, 512  # samples, as librosa.effects.trim takes them
+
+Samples = NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class Spectrogram:
+    """How a clip becomes a picture.
+
+    Silence more than `trim` decibels below the loudest moment is cut off at both ends (0 cuts
+    nothing); `mel_bands` is the height in pixels; a column is computed from `window` samples,
+    every `hop` samples; `decibels` is the range from black to white; `colours` is "grey" or a
+    colour map of matplotlib.
+    """
+
+    trim: float = 30.0
+    mel_bands: int = 128
+    window: int = 1024
+    hop: int = 256
+    decibels: float = 80.0
+    colours: str = "grey"
+
+
+# ── reading ─────────────────────────────────────────────────────────────────────────────────
+
+
+def read_clip(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Read a WAV or FLAC file: mono samples in -1 … 1, float32 (n,), and its rate in hertz.
+
+    Raises:
+        DataError: it does not decode, is empty, too long, or not what its header says.
+    """
+    import soundfile
+
+    try:
+        _check_header(path)
+        found = soundfile.info(path)
+        if found.format not in ("WAV", "WAVEX", "FLAC"):
+            raise DataError(f"{path} is {found.format}, not WAV or FLAC")
+        if found.samplerate < LEAST_RATE or found.frames > MAX_SECONDS * found.samplerate:
+            raise DataError(
+                f"{path} has {found.frames:,} samples at {found.samplerate:,} Hz: accepted are "
+                f"{LEAST_RATE:,} Hz or more and up to {MAX_SECONDS} s"
+            )
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, struct.error) as error:
+        raise DataError(
+            f"{path} does not decode as sound ({error}); nothing was changed",
+            "repair or remove that file, then run the same command again",
+        ) from error
+    if not len(samples):
+        raise DataError(f"{path} holds no samples; nothing was changed", "remove that file")
+    return samples.mean(axis=1), int(rate)
+
+
+def _check_header(path: Path) -> None:
+    """Make sure that a WAV file has the bytes that its header claims: libsndfile does not."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(4) != b"RIFF":
+            return
+        file.seek(12)
+        claimed = _end_of_data(file)
+    if claimed > size:
+        raise DataError(
+            f"{path} claims {claimed:,} bytes in its header and has {size:,}; nothing was changed",
+            "fetch that file again, or remove it",
+        )
+
+
+def _end_of_data(file: IO[bytes]) -> int:
+    while header := file.read(8):
+        name, length = struct.unpack("<4sI", header)
+        if name == b"data":
+            return file.tell() + length
+        file.seek(length + length % 2, 1)
+    return 0
+
+
+def resampled(samples: NDArray[np.float32], rate: int) -> Samples:
+    """Samples at another rate as int16 (n,) at RATE."""
+    if rate != RATE:
+        from scipy.signal import resample_poly
+
+        shared = math.gcd(rate, RATE)
+        samples = resample_poly(samples, RATE // shared, rate // shared)
+    return np.clip(np.rint(samples * 32767.0), -32768, 32767).astype(np.int16)
+
+
+# ── pictures ────────────────────────────────────────────────────────────────────────────────
+
+
+def picture(samples: Samples, wanted: Spectrogram) -> NDArray[np.uint8]:
+    """A clip as uint8 (mel_bands, columns, 3): time to the right, low frequencies below."""
+    heard = trimmed(samples.astype(np.float32) / 32767.0, wanted.trim)
+    level = decibels(mel_power(heard, wanted), wanted.decibels)
+    shade = np.rint((level / wanted.decibels + 1) * 255).astype(np.uint8)[::-1]
+    return _colours(wanted.colours)[shade]
+
+
+def trimmed(samples: NDArray[np.float32], below: float) -> NDArray[np.float32]:
+    """Cut off both ends where they are more than `below` decibels under the loudest frame."""
+    if not below:
+        return samples
+    power = np.mean(_frames(samples, TRIM_FRAME, TRIM_HOP) ** 2, axis=1)
+    loud = np.flatnonzero(
+        10 * np.log10(np.maximum(power, 1e-10) / max(power.max(), 1e-10)) > -below
+    )
+    return samples[loud[0] * TRIM_HOP : (loud[-1] + 1) * TRIM_HOP]
+
+
+def mel_power(samples: NDArray[np.float32], wanted: Spectrogram) -> NDArray[np.float32]:
+    """The power in each mel band, float32 (mel_bands, columns)."""
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(wanted.window) / wanted.window)
+    frames = _frames(samples, wanted.window, wanted.hop) * hann.astype(np.float32)
+    power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
+    return (mel_filters(wanted.window, wanted.mel_bands) @ power.T).astype(np.float32)
+
+
+def decibels(power: NDArray[np.float32], depth: float) -> NDArray[np.float32]:
+    """Power in decibels under its maximum, at most `depth` under it."""
+    level = 10 * np.log10(np.maximum(power, 1e-10) / max(float(power.max()), 1e-10))
+    return np.maximum(level, -depth)
+
+
+def _frames(samples: NDArray[np.float32], length: int, hop: int) -> NDArray[np.float32]:
+    """Overlapping frames (n, length), the first centred on the first sample."""
+    padded = np.pad(samples, length // 2)
+    return np.lib.stride_tricks.sliding_window_view(padded, length)[::hop]
+
+
+@lru_cache
+def mel_filters(window: int, bands: int) -> NDArray[np.float64]:
+    """Triangular filters of equal area on Slaney's mel scale, (bands, window // 2 + 1)."""
+    edges = _hertz(np.linspace(0, _mel(RATE / 2), bands + 2))
+    bins = np.fft.rfftfreq(window, 1 / RATE)
+    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    area = 2 / (edges[2:] - edges[:-2])
+    return np.maximum(0, np.minimum(rising, falling)) * area[:, None]
+
+
+def _mel(hertz: float) -> float:
+    """Slaney's scale (Auditory Toolbox, 1998): linear to 1000 Hz, then logarithmic."""
+    return 15 + math.log(hertz / 1000) * 27 / math.log(6.4) if hertz > 1000 else hertz * 3 / 200
+
+
+def _hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(mel > 15, 1000 * 6.4 ** ((mel - 15) / 27), mel * 200 / 3)
+
+
+@lru_cache
+def _colours(name: str) -> NDArray[np.uint8]:
+    """256 colours from dark to bright, uint8 (256, 3)."""
+    steps = np.arange(256, dtype=np.uint8)
+    if name == "grey":
+        return np.repeat(steps[:, None], 3, axis=1)
+    import matplotlib
+
+    return np.asarray(matplotlib.colormaps[name](steps, bytes=True), np.uint8)[:, :3]
