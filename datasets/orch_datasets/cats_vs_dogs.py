@@ -7,6 +7,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from orch.contracts import DatasetFacts, Progress, Recipe, Split
 from orch.errors import DataError
 from orch_datasets import image_files, toolkit
@@ -89,6 +92,10 @@ class CatsVsDogs:
     def open(self, folder: Path) -> Mapping[str, Split]:
         """Serve "train" and "validation"."""
         return image_files.open_files(folder, self.facts.classes)
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """One unseen image file."""
+        return toolkit.decode_image(path)
 
 
 def _find(content: Path, split: str) -> Iterator[tuple[Path, str]]:

@@ -116,6 +116,10 @@ class Cifar10:
         """Serve "train" and "test"."""
         return toolkit.load_splits(folder)
 
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """One unseen image file."""
+        return toolkit.decode_image(path)
+
 
 def _read(content: Path, folder: Path, classes: tuple[str, ...], progress: Progress) -> None:
     for root in (content, *sorted(path for path in content.iterdir() if path.is_dir())):

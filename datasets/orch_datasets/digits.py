@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orch.contracts import DatasetFacts, Progress, Split
 from orch.errors import DataError
-from orch_datasets.toolkit import load_splits, save_split, stratified
+from orch_datasets import toolkit
 
 TEST_FRACTION = 0.2
 SPLIT_SEED = 0
@@ -47,10 +48,14 @@ class Digits:
         grey, labels = bundled.data, bundled.target
         pixels = np.round(grey.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
         images = np.repeat(pixels, 3, axis=3)
-        train, test = stratified(labels, TEST_FRACTION, SPLIT_SEED)
-        save_split(folder, "train", images[train], labels[train])
-        save_split(folder, "test", images[test], labels[test])
+        train, test = toolkit.stratified(labels, TEST_FRACTION, SPLIT_SEED)
+        toolkit.save_split(folder, "train", images[train], labels[train])
+        toolkit.save_split(folder, "test", images[test], labels[test])
 
     def open(self, folder: Path) -> Mapping[str, Split]:
         """Serve "train" (1,438) and "test" (359)."""
-        return load_splits(folder)
+        return toolkit.load_splits(folder)
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """One unseen image file."""
+        return toolkit.decode_image(path)

@@ -6,6 +6,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from orch.contracts import DatasetFacts, Progress, Recipe, Split
 from orch.errors import DataError
 from orch_datasets import image_files, toolkit
@@ -32,7 +35,7 @@ FINE_TUNED = Recipe(
         "head_learning_rate": 1e-4,
         "head_epochs": 20,
         "head_batch_size": 32,
-        "frozen_layers": 11,
+        "frozen_layers": 15,
         "learning_rate": 1e-5,
         "batch_size": 16,
         "epochs": 30,
@@ -82,6 +85,10 @@ class Pokemon:
         whole = image_files.open_split(folder / ALL, self.facts.classes)
         train, validation = toolkit.stratified(whole.labels, VALIDATION_FRACTION, SPLIT_SEED)
         return {"train": whole.take(train), "validation": whole.take(validation)}
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """One unseen image file."""
+        return toolkit.decode_image(path)
 
     def _root(self, content: Path) -> Path:
         """The folder that holds the class folders: the content, or the one folder that does."""

@@ -146,7 +146,7 @@ class Ravdess:
         citation="Livingstone and Russo, The Ryerson Audio-Visual Database of Emotional Speech "
         "and Song (RAVDESS), PLoS ONE 13(5), 2018",
         options=OPTIONS,
-        recipes=(FINE_TUNED, EXTRACTION, AUGMENTED),
+        recipes=(EXTRACTION, FINE_TUNED, AUGMENTED),
     )
 
     def install(self, folder: Path, source: Path | None, progress: Progress) -> None:

@@ -234,6 +234,19 @@ def _git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
+def require_trial(queries: Queries, prefix: str) -> tuple[TrialRecord, SweepRecord]:
+    """The trial whose id begins with `prefix`, and its sweep.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = queries.trial(prefix)
+    sweep = queries.sweep(found.sweep_id) if found else None
+    if found is None or sweep is None:
+        raise NotFoundError(f"no trial has an id that begins with {prefix!r}", "orch trials")
+    return found, sweep
+
+
 def require_sweep(queries: Queries, prefix: str) -> SweepRecord:
     """The sweep whose id begins with `prefix`.
 

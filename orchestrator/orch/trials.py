@@ -5,8 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from orch.contracts import (
+    Augmentation,
+    Dense,
+    Head,
+    ImageInput,
+    Optimizer,
+    Plan,
+    Schedule,
+    Stage,
+)
 from orch.space import Value
 
 
@@ -84,3 +94,23 @@ class TrialOutcome:
     plan: Mapping[str, object] = field(default_factory=dict[str, object])
     cut: str | None = None
     failure: Failure | None = None
+
+
+def plan_from_json(document: Mapping[str, Any]) -> Plan:
+    """Read a plan that was written as plain values."""
+    image, head = dict(document["image"]), dict(document["head"])
+    image["size"] = tuple(image["size"])
+    head["dense"] = tuple(Dense(**each) for each in head["dense"])
+    return Plan(
+        image=ImageInput(**image),
+        head=Head(**head),
+        stages=tuple(_stage_from_json(each) for each in document["stages"]),
+        augmentation=Augmentation(**document["augmentation"]),
+    )
+
+
+def _stage_from_json(document: Mapping[str, Any]) -> Stage:
+    stage = dict(document)
+    stage["optimizer"] = Optimizer(**stage["optimizer"])
+    stage["schedule"] = Schedule(**stage["schedule"])
+    return Stage(**stage)

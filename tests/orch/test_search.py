@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orch import search, space
-from orch.contracts import Objective
 from orch.errors import UsageError
 from orch.search import Search, Tried
 from orch.settings import Pruner, Sampler
 from orch.space import Choice, Domain, Fixed, Int, Log, Uniform, Value
+from orch.trials import Objective
 
 SAMPLERS = [name for name in get_args(Sampler) if name != "gp"]
 PRUNERS = get_args(Pruner)

@@ -10,16 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from digit_trials import losses, run, spec
 
 from orch import catalog, registry
-from orch.contracts import EpochReport, Head, ImageInput, Objective, Problem, TrialSpec
+from orch.contracts import Head, ImageInput, Optimizer, Plan, Stage
 from orch.errors import DataError
 from orch.home import Home
 from orch.testing import silent
-from orch.training import backbones, cuts, fit, models, trial
+from orch.training import backbones, cuts, features, fit, models, trial
 from orch.training.applications import APPLICATIONS
 from orch.training.cuts import Cut
 from orch.training.fit import Examples
+from orch.training.workbench import Workbench
+from orch.trials import Objective
 
 
 @pytest.fixture(scope="module")
@@ -30,40 +33,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 @pytest.fixture(scope="module")
-def bench(home: Home) -> trial.Workbench:
-    return trial.Workbench(home)
-
-
-def spec(home: Home, seed: int = 7, **params: object) -> TrialSpec:
-    """A trial of fine-tune on 200 digits, at its defaults but for these parameters."""
-    installed = catalog.find(home, "digits")
-    assert installed is not None
-    facts = backbones.describe(home, "vgg-mini")
-    problem = Problem(registry.load_dataset("digits").facts, facts, 160)
-    parameters = registry.load_strategy("fine-tune").parameters(problem)
-    values = {each.name: each.default for each in parameters}
-    values |= {"epochs": 2, "learning_rate": 1e-3}
-    return TrialSpec(
-        sweep="test",
-        number=0,
-        dataset="digits",
-        dataset_digest=installed.digest,
-        limit=200,
-        backbone="vgg-mini",
-        strategy="fine-tune",
-        params={**values, **params},
-        objective=Objective(),
-        seed=seed,
-    )
-
-
-def run(spec: TrialSpec, bench: trial.Workbench) -> tuple[trial.TrialOutcome, list[EpochReport]]:
-    reports: list[EpochReport] = []
-    return trial.run_trial(spec, reports.append, bench), reports
-
-
-def losses(reports: list[EpochReport]) -> list[float]:
-    return [each.metrics[name] for each in reports for name in ("loss", "val_loss")]
+def bench(home: Home) -> Workbench:
+    return Workbench(home)
 
 
 # ── backbones ───────────────────────────────────────────────────────────────────────────────
@@ -172,28 +143,31 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(
 # ── features ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_features_equal_the_network_before_the_cut(home: Home, bench: trial.Workbench) -> None:
+def test_features_equal_the_network_before_the_cut(home: Home, bench: Workbench) -> None:
     facts = backbones.describe(home, "vgg-mini")
     network = bench.network("vgg-mini", (32, 32))
     models.freeze(network, len(facts.layers))
-    image, head = ImageInput((32, 32)), Head()
+    plan = Plan(ImageInput((32, 32)), Head(), ())
+    top = models.head(network, plan, 10)
     examples = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
-    whole = models.trained_part(network, "vgg-mini", image, Cut(0, "none", ""), head, 10)
+    whole = models.trained_part(network, "vgg-mini", plan, Cut(0, "none", ""), top)
     expected = fit.predict(whole, examples, 5)
-    final = whole.layers[-1].get_weights()
+    former, source = 0, examples
     for cut in facts.cuts[1:]:
         at = Cut(cut, "", "")
-        tail = models.trained_part(network, "vgg-mini", image, at, head, 10)
-        tail.layers[-1].set_weights(final)
-        before = models.prefix(network, "vgg-mini", image, at, head)
-        features = fit.predict(before, examples, 2)
-        assert features.shape[1:] == models.feature_shape(network, at, head)
-        assert np.allclose(fit.predict(tail, features, 5), expected, rtol=1e-5, atol=1e-6)
+        tail = models.trained_part(network, "vgg-mini", plan, at, top)
+        before = models.between(network, "vgg-mini", plan, 0, at)
+        stored = fit.predict(before, examples, 2)
+        assert stored.shape[1:] == models.feature_shape(network, at, plan.head)
+        assert np.allclose(fit.predict(tail, stored, 5), expected, rtol=1e-5, atol=1e-6)
+        further = models.between(network, "vgg-mini", plan, former, at)
+        assert np.allclose(fit.predict(further, source, 2), stored, rtol=1e-5, atol=1e-6)
+        former, source = cut, stored
 
 
 @pytest.mark.parametrize("depth", [8, 22, 26])
 def test_a_trial_is_the_same_with_and_without_stored_features(
-    home: Home, bench: trial.Workbench, depth: int, monkeypatch: pytest.MonkeyPatch
+    home: Home, bench: Workbench, depth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = spec(home, frozen_layers=depth)
     stored = run(wanted, bench)
@@ -207,25 +181,25 @@ def test_a_trial_is_the_same_with_and_without_stored_features(
 
 
 def test_features_that_were_pooled_otherwise_are_not_mistaken(
-    home: Home, bench: trial.Workbench, tmp_path: Path
+    home: Home, bench: Workbench, tmp_path: Path
 ) -> None:
     run(spec(home, frozen_layers=26, pooling="average"), bench)
     shared = run(spec(home, frozen_layers=26, pooling="max"), bench)
     own = Home(tmp_path)
     catalog.install(own, "digits", None, silent)
-    fresh = run(spec(own, frozen_layers=26, pooling="max"), trial.Workbench(own))
+    fresh = run(spec(own, frozen_layers=26, pooling="max"), Workbench(own))
     assert losses(shared[1]) == pytest.approx(losses(fresh[1]), rel=1e-5)
 
 
 def test_features_that_would_crowd_the_disk_are_not_stored(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = trial.Workbench(home)
+    bench = Workbench(home)
     values = 16 * 16 * 32  # of an image at block1_pool
-    monkeypatch.setattr(bench, "free_bytes", lambda: 200 * values * 4 * trial.DISK_SHARE - 1)
+    monkeypatch.setattr(bench, "free_bytes", lambda: 200 * values * 4 * features.DISK_SHARE - 1)
     crowded, _ = run(spec(home, frozen_layers=8, epochs=1), bench)
     assert (crowded.cut, crowded.failure) == ("none", None)
-    monkeypatch.setattr(bench, "free_bytes", lambda: 200 * values * 4 * trial.DISK_SHARE)
+    monkeypatch.setattr(bench, "free_bytes", lambda: 200 * values * 4 * features.DISK_SHARE)
     roomy, _ = run(spec(home, frozen_layers=8, epochs=1), bench)
     assert roomy.cut == "block1_pool"
 
@@ -239,7 +213,7 @@ def test_weights_that_are_not_all_real_numbers_are_counted_right(tmp_path: Path)
 
 
 def test_a_branching_network_trains_behind_its_cut(
-    home: Home, bench: trial.Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "untrained.weights.h5"
     backbones.build("mobilenetv2", (64, 64)).save_weights(file)
@@ -253,14 +227,14 @@ def test_a_branching_network_trains_behind_its_cut(
     assert losses(stored[1]) == pytest.approx(losses(whole[1]), rel=1e-5)
 
 
-def test_a_warm_process_gives_what_a_fresh_one_gives(home: Home, bench: trial.Workbench) -> None:
+def test_a_warm_process_gives_what_a_fresh_one_gives(home: Home, bench: Workbench) -> None:
     run(spec(home, frozen_layers=0, optimizer="sgd"), bench)  # leaves every weight changed
     warm = run(spec(home, frozen_layers=15), bench)
-    fresh = run(spec(home, frozen_layers=15), trial.Workbench(home))
+    fresh = run(spec(home, frozen_layers=15), Workbench(home))
     assert losses(warm[1]) == pytest.approx(losses(fresh[1]), rel=1e-5)
 
 
-def test_frozen_layers_do_not_change_and_the_others_do(home: Home, bench: trial.Workbench) -> None:
+def test_frozen_layers_do_not_change_and_the_others_do(home: Home, bench: Workbench) -> None:
     published = bench.network("vgg-mini", (32, 32)).get_weights()
     run(spec(home, frozen_layers=15), bench)
     network, _ = bench._networks["vgg-mini", (32, 32)]
@@ -270,9 +244,7 @@ def test_frozen_layers_do_not_change_and_the_others_do(home: Home, bench: trial.
     assert not any(map(np.array_equal, trained[frozen:], published[frozen:]))
 
 
-def test_other_seeds_and_other_weights_give_other_results(
-    home: Home, bench: trial.Workbench
-) -> None:
+def test_other_seeds_and_other_weights_give_other_results(home: Home, bench: Workbench) -> None:
     base = spec(home, frozen_layers=22)
     assert losses(run(base, bench)[1]) != losses(run(replace(base, seed=8), bench)[1])
 
@@ -284,6 +256,7 @@ class Recorder:
     """Stands in for a model: remembers what it was shown."""
 
     def __init__(self) -> None:
+        self.optimizer = types.SimpleNamespace(learning_rate=0.0)
         self.batches: list[np.ndarray] = []
 
     def train_on_batch(self, x: np.ndarray, y: np.ndarray, return_dict: bool) -> dict[str, float]:
@@ -302,7 +275,8 @@ def ten() -> Examples:
 def test_each_epoch_shows_every_example_in_batches_of_one_size(ten: Examples) -> None:
     model = Recorder()
     rng = np.random.default_rng(0)
-    epochs = list(fit.train(model, ten, ten, epochs=2, batch_size=4, rng=rng))
+    stage = Stage(0, Optimizer(), epochs=2, batch_size=4)
+    epochs = list(fit.train(model, ten, ten, stage, Objective(), rng))
     assert [len(batch) for batch in model.batches] == [4] * 6
     first, second = model.batches[:3], model.batches[3:]
     assert set(np.concatenate(first)) == set(np.concatenate(second)) == set(range(10))
@@ -318,14 +292,14 @@ def test_evaluation_counts_every_example_once(ten: Examples) -> None:
 # ── failures are outcomes ───────────────────────────────────────────────────────────────────
 
 
-def test_a_loss_that_is_not_finite(home: Home, bench: trial.Workbench) -> None:
+def test_a_loss_that_is_not_finite(home: Home, bench: Workbench) -> None:
     outcome, _ = run(spec(home, frozen_layers=0, learning_rate=1e30, optimizer="sgd"), bench)
     assert outcome.failure is not None
     assert outcome.failure.kind == "not finite"
     assert "after epoch" in outcome.failure.message
 
 
-def test_a_dataset_that_has_changed(home: Home, bench: trial.Workbench) -> None:
+def test_a_dataset_that_has_changed(home: Home, bench: Workbench) -> None:
     outcome, _ = run(replace(spec(home), dataset_digest="0" * 64), bench)
     assert outcome.failure is not None
     assert outcome.failure.kind == "data"
@@ -333,7 +307,7 @@ def test_a_dataset_that_has_changed(home: Home, bench: trial.Workbench) -> None:
 
 
 def test_a_strategy_that_raises_is_named(
-    home: Home, bench: trial.Workbench, monkeypatch: pytest.MonkeyPatch
+    home: Home, bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken:
         def plan(self, params: object, problem: object) -> None:
@@ -362,7 +336,7 @@ def test_failures_have_a_class(error: Exception, kind: str) -> None:
     assert trial.classify(error) == kind
 
 
-def test_a_trial_can_be_stopped_between_epochs(home: Home, bench: trial.Workbench) -> None:
+def test_a_trial_can_be_stopped_between_epochs(home: Home, bench: Workbench) -> None:
     running = trial.trial_epochs(spec(home, epochs=50, frozen_layers=26), bench)
     assert isinstance(running, Iterator)
     assert next(running).epoch == 1

@@ -24,7 +24,7 @@ from PIL import Image
 from orch.contracts import Source
 from orch.errors import DataError
 from orch.testing import silent
-from orch_datasets import toolkit
+from orch_datasets import downloads, toolkit
 
 Member = tuple[str, bytes]
 FILES: tuple[Member, ...] = (("a/one.txt", b"1" * 5000), ("two.txt", b""), ("b/c/three", b"3"))
@@ -502,7 +502,7 @@ def server() -> Iterator[Server]:
 def source(server: Server, name: str = "x.bin", **changes: Any) -> Source:
     published = {
         "url": f"http://127.0.0.1:{server.server_port}/{name}",
-        "sha256": hashlib.sha256(server.body).hexdigest(),
+        "checksum": f"sha256:{hashlib.sha256(server.body).hexdigest()}",
         "bytes": len(server.body),
     }
     return Source(**{**published, **changes})
@@ -511,7 +511,7 @@ def source(server: Server, name: str = "x.bin", **changes: Any) -> Source:
 def unfetched(published: Source, folder: Path, words: str) -> DataError:
     folder.mkdir(exist_ok=True)
     with pytest.raises(DataError, match=words) as caught:
-        toolkit.fetch(published, folder, silent)
+        downloads.fetch(published, folder, silent)
     assert caught.value.exit_code == 4
     assert published.url in caught.value.message
     assert list(folder.iterdir()) == []
@@ -520,7 +520,7 @@ def unfetched(published: Source, folder: Path, words: str) -> DataError:
 
 def test_a_source_is_fetched(server: Server, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int | None]] = []
-    path = toolkit.fetch(source(server), tmp_path, lambda *words: seen.append(words))
+    path = downloads.fetch(source(server), tmp_path, lambda *words: seen.append(words))
     assert path == tmp_path / "x.bin"
     assert path.read_bytes() == BODY
     assert seen[0][0] == "fetching"
@@ -530,12 +530,14 @@ def test_a_source_is_fetched(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [1, 1023, 1025, 4095])
 def test_a_source_of_any_size_is_fetched(server: Server, tmp_path: Path, size: int) -> None:
     server.body = BODY[:size]
-    assert toolkit.fetch(source(server), tmp_path, silent).read_bytes() == BODY[:size]
+    assert downloads.fetch(source(server), tmp_path, silent).read_bytes() == BODY[:size]
 
 
 def test_another_content_is_refused_and_deleted(server: Server, tmp_path: Path) -> None:
     error = unfetched(
-        source(server, sha256="0" * 64), tmp_path / "to", r"not the published SHA-256 000000000000…"
+        source(server, checksum=f"sha256:{'0' * 64}"),
+        tmp_path / "to",
+        r"not the published SHA-256 000000000000…",
     )
     assert "it was deleted" in error.message
     assert "--from PATH" in error.hint
@@ -572,13 +574,17 @@ def test_a_download_that_breaks_off_is_said(server: Server, tmp_path: Path) -> N
     unfetched(source(server, bytes=9999), tmp_path / "to", "cannot be fetched")
 
 
-def test_verify_tells_the_published_file_from_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "shown"), [("sha256", "SHA-256"), ("md5", "MD5")])
+def test_verify_tells_the_published_file_from_others(tmp_path: Path, kind: str, shown: str) -> None:
+    checksum = f"{kind}:{hashlib.new(kind, BODY).hexdigest()}"
     (tmp_path / "x").write_bytes(BODY)
-    published = Source("http://x/x", hashlib.sha256(BODY).hexdigest(), len(BODY))
-    toolkit.verify(tmp_path / "x", published)
+    published = Source("http://x/x", checksum, len(BODY))
+    downloads.verify(tmp_path / "x", published)
     (tmp_path / "x").write_bytes(BODY[:-1])
-    with pytest.raises(DataError, match="is not the published file: its SHA-256 is") as caught:
-        toolkit.verify(tmp_path / "x", published)
+    with pytest.raises(
+        DataError, match=f"is not the published file: its {shown} [0-9a-f]{{12}}… is not"
+    ) as caught:
+        downloads.verify(tmp_path / "x", published)
     assert caught.value.exit_code == 4
     assert "nothing was changed" in caught.value.message
     assert "give the folder" in caught.value.hint
@@ -620,7 +626,7 @@ def test_stratified_takes_the_same_share_of_each_class(
     _, part = toolkit.stratified(labels, fraction, seed)
     for label in np.unique(labels):
         share = fraction * np.count_nonzero(labels == label)
-        assert np.count_nonzero(labels[part] == label) == round(share)
+        assert np.count_nonzero(labels[part] == label) == max(1, round(share))
 
 
 @given(LABELS, FRACTIONS, st.integers(0, 5))

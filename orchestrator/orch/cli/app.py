@@ -17,6 +17,7 @@ from orch.cli import (
     strategies,
     sweep,
     sweeps,
+    trained,
     trials,
 )
 
@@ -33,6 +34,9 @@ app = typer.Typer(
 app.command("sweep")(sweep.sweep)
 app.command("reproduce")(recipes.reproduce)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("evaluate")(trained.evaluate)
+app.command("predict")(trained.predict)
+app.command("export")(trained.export)
 app.command("doctor")(doctor.doctor)
 app.command("config")(config.config)
 for noun in (sweeps, trials, datasets, strategies, recipes, backbones, db):

@@ -104,11 +104,16 @@ def listing(
     elif as_csv:
         writer = csv.writer(sys.stdout)
         writer.writerow(columns)
-        writer.writerows([_csv_cell(value) for value in row] for row in rows)
+        writer.writerows(map(csv_row, rows))
     elif rows:
         show_table(columns, rows, title)
     else:
         say(empty)
+
+
+def csv_row(row: Sequence[Any]) -> list[Any]:
+    """A row as a spreadsheet may open it."""
+    return [_csv_cell(value) for value in row]
 
 
 def _csv_cell(value: Any) -> Any:

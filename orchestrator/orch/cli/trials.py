@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orch.cli import output
+from orch.cli import curves, output
 from orch.cli.door import reading
 from orch.cli.nouns import noun
-from orch.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from orch_db.records import EpochRecord, SweepRecord, TrialRecord
 
 app = noun("trials", "The trials of a sweep; show one.")
 
@@ -63,26 +66,36 @@ def list_trials(
 @app.command("show")
 def show(
     trial: Annotated[str, typer.Argument(help="A trial's id, or the beginning of one.")],
+    png: Annotated[Path | None, typer.Option(help="Write the curves to this file.")] = None,
     as_json: output.Json = False,
 ) -> None:
-    """Show a trial: settings, what was frozen, its epochs, how it failed."""
+    """Show a trial: settings, what was frozen, its curves and epochs, how it failed."""
+    from orch import views
+    from orch.sweep import require_trial
+
+    if png is not None:
+        curves.check(png)
+    with reading() as queries:
+        record, sweep = require_trial(queries, trial)
+        epochs = queries.epochs(record.id)
+    if as_json:
+        output.print_json(views.document(**views.trial(record, epochs)))
+    else:
+        _show(record, sweep, epochs)
+    if png is not None:
+        curves.save(png, f"{sweep.name}, trial {record.id[:6]}", epochs)
+        output.say(f"{png} is written")
+
+
+def _show(record: TrialRecord, sweep: SweepRecord, epochs: list[EpochRecord]) -> None:
     from orch import views
     from orch.cli import tables
 
-    with reading() as queries:
-        record = queries.trial(trial)
-        if record is None:
-            raise NotFoundError(f"no trial has an id that begins with {trial!r}", "orch trials")
-        epochs = queries.epochs(record.id)
-        sweep = queries.sweep(record.sweep_id)
-    if as_json:
-        output.print_json(views.document(**views.trial(record, epochs)))
-        return
     rows = [
         ("id", record.id),
-        ("sweep", f"{record.sweep_id[:6]} {sweep.name if sweep else ''}"),
+        ("sweep", f"{record.sweep_id[:6]} {sweep.name}"),
         ("state", record.state),
-        (sweep.metric if sweep else "score", record.score),
+        (sweep.metric, record.score),
         ("best epoch", tables.epochs(record)),
         *(() if "frozen_layers" in record.params else [("frozen layers", views.frozen(record))]),
         ("computed once up to", record.cut),
@@ -94,19 +107,30 @@ def show(
     ]
     output.show_table(("trial", f"number {record.number}"), rows)
     if epochs:
-        names = list(epochs[0].metrics)
         print()
-        output.show_table(
-            ["epoch", *names, "time"],
-            [
-                [
-                    each.epoch,
-                    *(f"{each.metrics[name]:.4f}" for name in names),
-                    output.duration(each.seconds),
-                ]
-                for each in epochs
-            ],
-        )
+        if len(epochs) > 1:
+            print(curves.draw(epochs))
+        _show_epochs(epochs)
     if record.failure_kind:
         print(f"\n{record.failure_kind}: {output.clean(record.failure_message or '')}")
         print(output.clean(record.traceback or "", lines=True))
+
+
+def _show_epochs(epochs: list[EpochRecord]) -> None:
+    names = list(epochs[0].metrics)
+    output.show_table(
+        ["epoch", "stage", *names, "time"],
+        [
+            [
+                each.epoch,
+                each.stage,
+                *(_metric(name, each.metrics[name]) for name in names),
+                output.duration(each.seconds),
+            ]
+            for each in epochs
+        ],
+    )
+
+
+def _metric(name: str, value: float) -> str:
+    return f"{value:.3g}" if name == "learning_rate" else f"{value:.4f}"

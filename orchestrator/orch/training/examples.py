@@ -119,12 +119,13 @@ def decoded(
         for row, index in enumerate(chosen.indices.tolist()):
             with registry.blaming("dataset", dataset):
                 image = split.image(index)
-            array[row] = _resized(image, size)
+            array[row] = resized(image, size)
 
     return key, store.get_or_build(key, (len(chosen.indices), *size, 3), "uint8", fill)
 
 
-def _resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """An image at (height, width) pixels, uint8 (height, width, 3), bilinear."""
     if image.shape[:2] == size:
         return image
     from PIL import Image

@@ -1,0 +1,107 @@
+"""What a finished trial's network says: of files it has not seen, and of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orch import registry
+from orch.contracts import FileReader, Plan
+from orch.errors import NotFoundError, PluginError
+from orch.training import backbones, checkpoints, cuts, examples, fit, models
+from orch.training.cuts import Cut
+from orch.training.examples import Selection
+from orch.training.features import Reader
+from orch.training.workbench import Workbench
+from orch.trials import TrialSpec
+
+WHOLE = Cut(0, "none", "everything is computed")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trial's network with the weights of its best epoch."""
+
+    spec: TrialSpec
+    plan: Plan
+    bench: Workbench
+    classes: tuple[str, ...]
+    network: Any
+    head: Any
+
+    @property
+    def model(self) -> Any:
+        """One Keras model: uint8 images (n, height, width, 3) → probabilities."""
+        return models.trained_part(self.network, self.spec.backbone, self.plan, WHOLE, self.head)
+
+
+def load(spec: TrialSpec, plan: Plan, bench: Workbench) -> Trained:
+    """Put the kept weights of a trial into its network.
+
+    Raises:
+        NotFoundError: its weights were not kept.
+        DataError: they are damaged, or the published weights are gone.
+    """
+    try:
+        weights = checkpoints.load(checkpoints.path(bench.home.checkpoints, spec.id))
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"the weights of trial {spec.id[:6]} are not there: a sweep keeps those of its best",
+            f"orch trials --sweep {spec.sweep[:6]} says which; orch sweep --keep N keeps more",
+        ) from None
+    facts = registry.load_dataset(spec.dataset, spec.dataset_options).facts
+    network = bench.network(spec.backbone, models.network_size(plan.image))
+    head = models.head(network, plan, len(facts.classes))
+    checkpoints.put(network, head, weights)
+    return Trained(spec, plan, bench, facts.classes, network, head)
+
+
+def read(trained: Trained, path: Path) -> NDArray[np.uint8]:
+    """A file as the network sees it, uint8 (height, width, 3).
+
+    Raises:
+        PluginError: the dataset cannot read files.
+        DataError: this file cannot be read.
+    """
+    name = trained.spec.dataset
+    dataset = registry.load_dataset(name, trained.spec.dataset_options)
+    if not isinstance(dataset, FileReader):
+        raise PluginError(f"the dataset {name!r} has no `read`, so it takes no files of yours")
+    with registry.blaming("dataset", name):
+        image = dataset.read(path)
+    return examples.resized(image, trained.plan.image.size)
+
+
+def predict(trained: Trained, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+    """The probability of every class, float64 (n, classes), for images as `read` gives them."""
+    return fit.probabilities(trained.model, np.stack(images), fit.EVALUATION_BATCH)
+
+
+def judge(trained: Trained, split: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The labels of a split and the probabilities that the network gives its examples.
+
+    "validation" is what the trial was judged by, also where that was a part of the training
+    split; any other split is taken whole. Features that are in the store are used.
+
+    Raises:
+        NotFoundError: the dataset has no such split.
+    """
+    spec, plan, bench = trained.spec, trained.plan, trained.bench
+    splits = bench.splits(spec.dataset, spec.dataset_options, spec.dataset_digest)
+    if split == "validation":
+        chosen = examples.select(splits, spec.limit)[1]
+    elif split in splits:
+        chosen = Selection(split, split, np.arange(len(splits[split].labels)))
+    else:
+        raise NotFoundError.among("split", split, {*splits, "validation"})
+    reader = Reader(spec, bench, plan, trained.network)
+    facts = backbones.describe(bench.home, spec.backbone)
+    cut = reader.affordable(cuts.of_plan(facts, plan)[-1], len(chosen.indices))
+    found = reader.read(chosen, cut)
+    model = models.trained_part(trained.network, spec.backbone, plan, cut, trained.head)
+    return found.labels, fit.probabilities(model, found.inputs, fit.EVALUATION_BATCH)
