@@ -52,6 +52,11 @@ class ArrayStore:
             self._opened[name] = self._open_or_build(name, key, shape, dtype, fill)
         return self._opened[name]
 
+    def has(self, key: Key) -> bool:
+        """Tell whether the array of a key was published; it may turn out to be damaged."""
+        name = address(key)
+        return name in self._opened or (self._folder / name[:2] / name / MANIFEST).exists()
+
     def _open_or_build(
         self, name: str, key: Key, shape: tuple[int, ...], dtype: str, fill: Fill
     ) -> NDArray[Any]:

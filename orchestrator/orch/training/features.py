@@ -6,14 +6,14 @@ computed again, whichever trial, sweep or process made it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 from numpy.typing import NDArray
 
-from orch.contracts import Plan
+from orch.contracts import BackboneFacts, Plan, Split
 from orch.training import examples, fit, models
 from orch.training.cuts import Cut
 from orch.training.examples import Selection
@@ -37,6 +37,7 @@ class Reader:
     bench: Workbench
     plan: Plan
     network: Any
+    facts: BackboneFacts
 
     def affordable(self, cut: Cut, count: int) -> Cut:
         """The cut, or none where the features of `count` examples would crowd the disk."""
@@ -48,65 +49,74 @@ class Reader:
             return cut
         return Cut(0, "none", f"its features take {needed:,} bytes of {free:,} that are free")
 
-    def read(self, chosen: Selection, cut: Cut, passed: Sequence[Cut] = ()) -> Examples:
+    def read(self, chosen: Selection, cut: Cut, wanted: Sequence[Cut] = ()) -> Examples:
         """The chosen examples as a model behind `cut` reads them.
 
-        `passed` are shallower cuts that the trial needs too: the deepest of them is computed
-        first and gone on from.
+        What is missing is computed from the deepest shallower cut that is in the store, or is
+        among those `wanted` by the same trial, and is then computed first.
         """
-        spec = self.spec
-        split = self.bench.splits(spec.dataset, spec.dataset_options, spec.dataset_digest)[
-            chosen.split
-        ]
-        inputs = self._features(chosen, cut, passed) if cut.layers else self._decoded(chosen)[1]
+        split = self._splits[chosen.split]
+        layers = frozenset(each.layers for each in wanted)
+        inputs = self._features(chosen, cut, layers) if cut.layers else self._decoded(chosen)[1]
         return Examples(inputs, examples.labels(split, chosen))
 
-    def _decoded(self, chosen: Selection) -> tuple[dict[str, Any], NDArray[Any]]:
+    @property
+    def _splits(self) -> Mapping[str, Split]:
         spec = self.spec
-        splits = self.bench.splits(spec.dataset, spec.dataset_options, spec.dataset_digest)
+        return self.bench.splits(spec.dataset, spec.dataset_options, spec.dataset_digest)
+
+    def _decoded(self, chosen: Selection) -> tuple[dict[str, Any], NDArray[Any]]:
         return examples.decoded(
             self.bench.store,
-            spec.dataset,
-            spec.dataset_digest,
-            splits[chosen.split],
+            self.spec.dataset,
+            self.spec.dataset_digest,
+            self._splits[chosen.split],
             chosen,
             self.plan.image.size,
         )
 
-    def _features(self, chosen: Selection, cut: Cut, passed: Sequence[Cut]) -> NDArray[Any]:
-        shape = models.feature_shape(self.network, cut, self.plan.head)
-        key, _ = self._decoded(chosen)
-        before = [each for each in passed if 0 < each.layers < cut.layers]
-        nearest = max(before, key=lambda each: each.layers, default=None)
+    def _features(self, chosen: Selection, cut: Cut, wanted: frozenset[int]) -> NDArray[Any]:
+        shape = self._shape(cut)
 
         def fill(out: NDArray[Any]) -> None:
-            start = nearest.layers if nearest else 0
-            source = (
-                self._features(chosen, nearest, before) if nearest else self._decoded(chosen)[1]
-            )
-            model = models.between(self.network, self.spec.backbone, self.plan, start, cut)
+            start = self._start(chosen, cut, wanted)
+            source = self._features(chosen, start, wanted) if start else self._decoded(chosen)[1]
+            before = start.layers if start else 0
+            model = models.between(self.network, self.spec.backbone, self.plan, before, cut)
             for row in range(0, len(source), FILL_BATCH):
                 part = source[row : row + FILL_BATCH]
                 out[row : row + len(part)] = fit.predict(model, part, FILL_BATCH)
 
         return self.bench.store.get_or_build(
-            {**self._key(cut), "of": key, "shape": list(shape)},
-            (len(chosen.indices), *shape),
-            "float32",
-            fill,
+            self._key(chosen, cut), (len(chosen.indices), *shape), "float32", fill
         )
 
-    def _key(self, cut: Cut) -> dict[str, Any]:
+    def _start(self, chosen: Selection, cut: Cut, wanted: frozenset[int]) -> Cut | None:
+        """The cut whose features a deeper one is computed from; None starts at the examples."""
+        for layers in reversed(self.facts.cuts):
+            shallower = Cut(layers, self.facts.layers[layers - 1].name, "on the way")
+            if 0 < layers < cut.layers and (
+                layers in wanted or self.bench.store.has(self._key(chosen, shallower))
+            ):
+                return shallower
+        return None
+
+    def _shape(self, cut: Cut) -> tuple[int, ...]:
+        return models.feature_shape(self.network, cut, self.plan.head)
+
+    def _key(self, chosen: Selection, cut: Cut) -> dict[str, Any]:
         import keras
 
         backend = keras.backend.backend()
         early = models.pooled_early(self.network, cut, self.plan.head)
         return {
             "what": "features",
+            "of": self._decoded(chosen)[0],
             "backbone": self.spec.backbone,
             "weights": self.bench.weights(self.spec.backbone).digest,
             "upsample": self.plan.image.upsample,
             "cut": cut.layers,
             "pooling": self.plan.head.pooling if early else "none",
+            "shape": list(self._shape(cut)),
             "keras": [keras.__version__, backend, version(backend)],
         }

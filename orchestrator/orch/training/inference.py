@@ -99,8 +99,8 @@ def judge(trained: Trained, split: str) -> tuple[NDArray[np.int64], NDArray[np.f
         chosen = Selection(split, split, np.arange(len(splits[split].labels)))
     else:
         raise NotFoundError.among("split", split, {*splits, "validation"})
-    reader = Reader(spec, bench, plan, trained.network)
     facts = backbones.describe(bench.home, spec.backbone)
+    reader = Reader(spec, bench, plan, trained.network, facts)
     cut = reader.affordable(cuts.of_plan(facts, plan)[-1], len(chosen.indices))
     found = reader.read(chosen, cut)
     model = models.trained_part(trained.network, spec.backbone, plan, cut, trained.head)

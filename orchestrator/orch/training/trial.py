@@ -93,8 +93,8 @@ def _train(
     plan, classes = make_plan(spec, facts, len(roles[0].indices))
     progress.plan = plan
     network = bench.network(spec.backbone, models.network_size(plan.image))
-    reader = Reader(spec, bench, plan, network)
-    stages = _stages(reader, facts, roles)
+    reader = Reader(spec, bench, plan, network, facts)
+    stages = _stages(reader, roles)
     progress.cut = stages[-1].cut
     keras.utils.set_random_seed(spec.seed)  # only now: loading a network draws numbers too
     top = models.head(network, plan, classes)
@@ -128,12 +128,10 @@ class _Ready:
     validation: Examples
 
 
-def _stages(
-    reader: Reader, facts: BackboneFacts, roles: tuple[Selection, Selection]
-) -> list[_Ready]:
+def _stages(reader: Reader, roles: tuple[Selection, Selection]) -> list[_Ready]:
     """Read the inputs of every stage, while the network still is as it was published."""
     plan, count = reader.plan, sum(len(role.indices) for role in roles)
-    found = [reader.affordable(cut, count) for cut in cuts.of_plan(facts, plan)]
+    found = [reader.affordable(cut, count) for cut in cuts.of_plan(reader.facts, plan)]
     least = cuts.trained_from(plan)
     return [
         _Ready(stage, cut, first, *(reader.read(role, cut, found) for role in roles))
