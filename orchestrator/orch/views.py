@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orch import registry
 from orch.catalog import Installed
 from orch.contracts import DatasetFacts
+from orch.errors import OrchError
 from orch_db.records import Board, EpochRecord, SweepRecord, TrialRecord
 
 SCHEMA_VERSION = 1
@@ -32,6 +34,7 @@ def sweep(
         "best": trial(best) if best else None,
         "trials": dict(record.trials) if trials is None else [trial(each) for each in trials],
         "limit": record.spec.get("limit"),
+        "dataset_options": record.spec.get("dataset_options") or {},
         "space": record.spec.get("space"),
         "seed": record.spec.get("seed"),
         "board": record.board,
@@ -96,6 +99,7 @@ def leaderboard(boards: Iterable[Board]) -> dict[str, Any]:
             "dataset": board.dataset,
             "metric": board.metric,
             "limit": board.limit,
+            "dataset_options": board.sweeps[row.sweep_id].spec.get("dataset_options") or {},
             "strategy": board.sweeps[row.sweep_id].strategy,
             "backbone": board.sweeps[row.sweep_id].backbone,
         }
@@ -103,6 +107,16 @@ def leaderboard(boards: Iterable[Board]) -> dict[str, Any]:
         for rank, row in enumerate(board.rows, start=1)
     ]
     return {"rows": rows}
+
+
+def chosen_options(dataset: str, spec: Mapping[str, Any]) -> list[str]:
+    """The options of a sweep's dataset that are not its defaults, as "name=value"."""
+    try:
+        known = {each.name: each.default for each in registry.load_dataset(dataset).facts.options}
+    except OrchError:  # the plugin is gone; its results are not
+        known = {}
+    options: Mapping[str, Any] = spec.get("dataset_options") or {}
+    return [f"{n}={value(v)}" for n, v in options.items() if n not in known or known[n] != v]
 
 
 def dataset(facts: DatasetFacts, installed: Installed | None) -> dict[str, Any]:
@@ -116,6 +130,8 @@ def dataset(facts: DatasetFacts, installed: Installed | None) -> dict[str, Any]:
         "bytes": installed.bytes if installed else None,
         "digest": installed.digest if installed else None,
         "backbone": facts.backbone,
+        "options": {option.name: option.default for option in facts.options},
+        "recipes": [f"{facts.name}/{recipe.name}" for recipe in facts.recipes],
         "licence": facts.licence,
         "homepage": facts.homepage,
     }

@@ -80,7 +80,7 @@ def add(
 @app.command("show")
 def show(name: Name, as_json: output.Json = False) -> None:
     """Show a dataset: facts, and the number of examples of each class in each split."""
-    from orch import catalog, registry, views
+    from orch import catalog, registry, space, views
 
     _, home = enter()
     facts, installed = registry.load_dataset(name).facts, catalog.find(home, name)
@@ -95,11 +95,26 @@ def show(name: Name, as_json: output.Json = False) -> None:
         ("citation", facts.citation),
         ("default backbone", facts.backbone),
         ("image size", " × ".join(map(str, facts.image_size))),
+        ("recipes", ", ".join(f"{name}/{each.name}" for each in facts.recipes) or None),
         ("present", "yes" if installed else "no"),
         ("digest", installed.digest if installed else None),
         ("added from", installed.source if installed else None),
     ]
     output.show_table(("dataset", name), rows)
+    if facts.options:
+        print()
+        output.show_table(
+            ("option", "default", "allowed", "what it is"),
+            [
+                (
+                    each.name,
+                    space.render_value(each.default),
+                    space.render(each.allowed),
+                    each.help,
+                )
+                for each in facts.options
+            ],
+        )
     if installed:
         print()
         splits = list(installed.splits)

@@ -8,7 +8,7 @@ from orch import space, views
 from orch.cli import output
 from orch.home import Home
 from orch.settings import Settings
-from orch.spec import PlannedSweep
+from orch.spec import PlannedSweep, starting_recipe
 from orch.training import cuts
 
 
@@ -23,6 +23,7 @@ def show_plan(planned: PlannedSweep, settings: Settings, home: Home, as_json: bo
     counts = planned.installed.examples
     rows = [
         ("dataset", f"{spec.dataset} {spec.dataset_digest[:12]}"),
+        *(("option", pair) for pair in views.chosen_options(spec.dataset, spec.to_json())),
         ("examples", f"{planned.problem.train_examples} to train on, of {counts['train']}"),
         ("strategy", spec.strategy),
         ("backbone", f"{spec.backbone} {spec.weights_digest[:12]}"),
@@ -38,12 +39,17 @@ def show_plan(planned: PlannedSweep, settings: Settings, home: Home, as_json: bo
     print()
     searched = [(name, text, views.value(spec.first[name])) for name, text in spec.space.items()]
     output.show_table(("parameter", "space", "first trial"), searched)
-    for stage in planned.first_plan.stages:
-        cut = cuts.choose(planned.problem.backbone, stage.frozen_layers)
+    recipe = starting_recipe(planned.problem.dataset, spec.strategy)
+    output.say(f"\nstarts from the recipe {spec.dataset}/{recipe.name}" if recipe else "")
+    found = cuts.of_plan(planned.problem.backbone, planned.first_plan)
+    stages = zip(planned.first_plan.stages, found, strict=True)
+    for number, (stage, cut) in enumerate(stages, start=1):
+        which = f", stage {number}" if len(found) > 1 else ""
         output.say(
-            f"\nfirst trial: {stage.frozen_layers} of "
+            f"first trial{which}: {stage.frozen_layers} of "
             f"{len(planned.problem.backbone.layers)} layers "
-            f"frozen; computed once: up to {cut.name} ({cut.reason})"
+            f"frozen; computed once: {f'up to {cut.name}' if cut.layers else 'nothing'} "
+            f"({cut.reason})"
         )
 
 

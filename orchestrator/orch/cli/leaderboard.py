@@ -52,7 +52,9 @@ def _show(board: Any) -> None:
     for sweep in board.sweeps.values():
         names += [n for n in views.searched(sweep.spec.get("space")) if n not in names]
     names = [name for name in names if name not in tables.SHOWN_ELSEWHERE]
+    some = next(iter(board.sweeps.values())).spec
     limit = f", {board.limit} examples" if board.limit else ""
+    options = "".join(f", {pair}" for pair in views.chosen_options(board.dataset, some))
     rows = [
         [
             rank,
@@ -67,7 +69,7 @@ def _show(board: Any) -> None:
         for rank, trial in enumerate(board.rows, start=1)
     ]
     columns = ["#", "trial", board.metric, "frozen", *names, "strategy", "backbone", "sweep"]
-    output.show_table(columns, rows, f"{board.dataset}{limit}")
+    output.show_table(columns, rows, f"{board.dataset}{options}{limit}")
 
 
 def _flat(value: Any) -> Any:

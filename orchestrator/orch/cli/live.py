@@ -60,7 +60,9 @@ def watching(spec: SweepSpec) -> Generator[Watcher]:
     """A watcher that suits where stderr goes."""
     searched = views.searched(spec.space)
     output.say(
-        f"sweep {spec.id[:6]}  {spec.dataset} × {spec.strategy} on {spec.backbone}, "
+        f"sweep {spec.id[:6]}  "
+        f"{' '.join([spec.dataset, *views.chosen_options(spec.dataset, spec.to_json())])} "
+        f"× {spec.strategy} on {spec.backbone}, "
         f"{spec.trials} trials over {', '.join(searched) or 'one configuration'}"
     )
     if not sys.stderr.isatty():
