@@ -16,12 +16,12 @@ from orch_datasets import image_files, toolkit
 VALIDATION_FRACTION = 0.2
 SPLIT_SEED = 0
 ALL = "all"
-HEAD = {"pooling": "flatten", "head_units": 256, "dropout": 0.5, "start": "random"}
+HEAD = {"pooling": "flatten", "head_units": 256}
 TRANSFER = Recipe(
     name="transfer",
     title="VGG16 frozen, the classification layers trained",
     strategy="feature-extraction",
-    params={**HEAD, "learning_rate": 1e-4, "batch_size": 32, "epochs": 20},
+    params={**HEAD, "learning_rate": 1e-3, "batch_size": 32, "epochs": 20},
     reported="curves only",
     accuracy=None,
     train_examples=1143,
@@ -32,7 +32,7 @@ FINE_TUNED = Recipe(
     strategy="two-stage",
     params={
         **HEAD,
-        "head_learning_rate": 1e-4,
+        "head_learning_rate": 1e-3,
         "head_epochs": 20,
         "head_batch_size": 32,
         "frozen_layers": 15,

@@ -68,6 +68,7 @@ def test_ravdess(vgg16: backbones.BackboneFacts) -> None:
         assert plan.image.size == (224, 224)
         assert plan.head.pooling == "flatten"
         assert plan.head.dense == (Dense(512, 0.5), Dense(256, 0.0))
+    for plan in (tuned, augmented):
         (stage,) = plan.stages
         assert (stage.optimizer.name, stage.optimizer.learning_rate) == ("adam", 5e-5)
         assert stage.schedule == Schedule("plateau", 0.6, 8, 5e-5)
