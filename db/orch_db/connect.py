@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ from orch_db.errors import (
 )
 
 BUSY_SECONDS = 15.0
+SMALLEST_PAGE = 512  # bytes; SQLite takes a smaller file for an empty database
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph"})
-HEADER = b"SQLite format 3\0"
 
 
 def parse_url(text: str) -> URL:
@@ -60,8 +60,11 @@ def open_engine(
 ) -> Engine:
     """Open a database for writing or for reading; a writer creates the file, owner-only.
 
+    That the file is a database is found out when it is first read.
+
     Raises:
-        NotADatabaseError: the file is something else; it was not touched.
+        NotADatabaseError: the file is too small to be one; it was not touched.
+        ReadOnlyError: it is a folder.
         DatabaseError: it lies on a network file system and `allow_network` is not given.
     """
     url = parse_url(text)
@@ -69,8 +72,7 @@ def open_engine(
     _check_file(path)
     if write:
         _check_file_system(path, allow_network)
-        with _translated_os(path):
-            os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
+        _create(path)
     engine = create_engine(url, connect_args={"timeout": busy_seconds})
     event.listen(engine, "connect", _on_connect_write if write else _on_connect_read)
     event.listen(engine, "begin", _begin_immediate if write else _begin)
@@ -93,14 +95,25 @@ def exists(path: Path) -> bool:
 
 
 def _check_file(path: Path) -> None:
-    if not exists(path):
+    """Refuse what SQLite would not: a folder, and a file too small to be a database."""
+    hint = "move it away, or choose another with ORCH_DATABASE_URL"
+    if path.is_dir():
+        raise ReadOnlyError(f"{path} cannot be opened: Is a directory", hint)
+    if exists(path) and path.stat().st_size < SMALLEST_PAGE:
+        raise NotADatabaseError(f"{path} is not an SQLite database; it was not touched", hint)
+
+
+def _create(path: Path) -> None:
+    """Make an empty file that is its owner's only, where there is none.
+
+    A database that is there is opened by nothing but SQLite: whoever opens and closes its file
+    drops the locks that SQLite holds in the same process, and another process may then delete
+    the log under it (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+    """
+    if path.exists():
         return
-    with _translated_os(path), path.open("rb") as file:
-        if file.read(len(HEADER)) != HEADER:
-            raise NotADatabaseError(
-                f"{path} is not an SQLite database; it was not touched",
-                "move it away, or choose another with ORCH_DATABASE_URL",
-            )
+    with _translated_os(path), suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o600))
 
 
 def _check_file_system(path: Path, allow_network: bool) -> None:
@@ -169,7 +182,12 @@ def _translate(error: DBAPIError, where: str) -> DatabaseError:
         )
     if "full" in text or "disk I/O" in text:
         return FullError(f"{where}: {text}; {safe}", "free some space, then run the same again")
-    if "not a database" in text or "malformed" in text:
+    if "not a database" in text:
+        return NotADatabaseError(
+            f"{where} is not an SQLite database; it was not touched",
+            "move it away, or choose another with ORCH_DATABASE_URL",
+        )
+    if "malformed" in text:
         return NotADatabaseError(f"{where}: {text}; it was not touched", "restore a backup of it")
     if "unable to open" in text:
         return ReadOnlyError(f"{where} cannot be opened", f"check its folder: ls -ld {where}")
