@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from orch.errors import UsageError
+from orch.errors import DataError, UsageError
 from orch.training import examples
 from orch.training.arrays import ArrayStore
 
@@ -203,8 +203,9 @@ def test_a_class_without_a_training_example_is_said() -> None:
 
 @pytest.mark.parametrize("labels", [[0] * 60 + [1], [0, 1, 2]])
 def test_too_small_a_dataset_is_not_blamed_on_a_limit(labels: list[int]) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(DataError) as caught:
         examples.select({"train": Made(labels)}, None)
+    assert caught.value.exit_code == 4
     assert "--limit" not in caught.value.message + caught.value.hint
 
 

@@ -131,6 +131,18 @@ def test_a_missing_pokemon_is_named(home: Home, tmp_path: Path) -> None:
         catalog.install(home, "pokemon", source, silent)
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_pokemon_with_too_few_pictures_is_named(home: Home, tmp_path: Path, count: int) -> None:
+    source = pictures_of_pokemon(tmp_path / "pictures")
+    for path in sorted((source / "pokemon" / "Mewtwo").iterdir())[count:]:
+        path.unlink()
+    words = "Mewtwo holds no image|'Mewtwo' has 1 of the 2 examples that it takes"
+    with pytest.raises(DataError, match=words) as caught:
+        catalog.install(home, "pokemon", source, silent)
+    assert caught.value.exit_code == 4
+    assert catalog.find(home, "pokemon") is None
+
+
 def test_a_picture_that_does_not_decode_is_named(home: Home, tmp_path: Path) -> None:
     source = folders_of_animals(tmp_path / "animals")
     broken = source / "cats_vs_dogs" / "train" / "dogs" / "dog.3.jpg"

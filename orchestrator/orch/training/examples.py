@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from orch import registry
 from orch.contracts import Split
-from orch.errors import UsageError
+from orch.errors import DataError, OrchError, UsageError
 from orch.training.arrays import ArrayStore
 
 VALIDATION_FRACTION = 0.2
@@ -53,8 +53,8 @@ def select(splits: Mapping[str, Split], limit: int | None) -> tuple[Selection, S
 
     Raises:
         UsageError: the limit leaves a class without an example in one of the two.
+        DataError: there are too few examples for that even without one.
     """
-    hint = "add more examples" if limit is None else "give a larger --limit"
     train = np.asarray(splits["train"].labels)
     pool = np.arange(len(train))
     if "validation" in splits:
@@ -62,28 +62,31 @@ def select(splits: Mapping[str, Split], limit: int | None) -> tuple[Selection, S
         held = np.arange(len(other))
         if limit is not None and limit < len(pool) + len(held):
             share = round(limit * len(pool) / (len(pool) + len(held)))
-            pool, held = _take(train, pool, share, hint), _take(other, held, limit - share, hint)
+            pool, held = _take(train, pool, share, limit), _take(other, held, limit - share, limit)
         return Selection("train", "train", pool), Selection("validation", "validation", held)
     if limit is not None and limit < len(pool):
-        pool = _take(train, pool, limit, hint)
-    held = _take(train, pool, round(len(pool) * VALIDATION_FRACTION), hint)
+        pool = _take(train, pool, limit, limit)
+    held = _take(train, pool, round(len(pool) * VALIDATION_FRACTION), limit)
     rest = np.setdiff1d(pool, held)
     if set(train[rest]) != set(train):
-        raise UsageError(
-            f"{len(pool)} examples leave a class without a training example",
-            hint,
-        )
+        raise _too_few(f"{len(pool)} examples leave a class without a training example", limit)
     return Selection("train", "train", rest), Selection("validation", "train", held)
 
 
-def _take(labels: Indices, pool: Indices, count: int, hint: str) -> Indices:
+def _too_few(message: str, limit: int | None) -> OrchError:
+    """The user's fault where a limit was given, else that of the data."""
+    if limit is None:
+        return DataError(message, "add examples of its rarest classes")
+    return UsageError(message, "give a larger --limit")
+
+
+def _take(labels: Indices, pool: Indices, count: int, limit: int | None) -> Indices:
     """Draw `count` members of `pool`, each class by its share, at least one of each."""
     rng = np.random.default_rng(SELECTION_SEED)
     classes, sizes = np.unique(labels[pool], return_counts=True)
     if count < len(classes):
-        raise UsageError(
-            f"{count} of {len(pool)} examples are too few for {len(classes)} classes",
-            hint,
+        raise _too_few(
+            f"{count} of {len(pool)} examples are too few for {len(classes)} classes", limit
         )
     exact = sizes * (count / sizes.sum())
     quota = np.maximum(np.floor(exact).astype(int), 1)
