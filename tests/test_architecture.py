@@ -15,7 +15,10 @@ PACKAGES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]
     "targets"
 ]["wheel"]["packages"]
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-HEAVY = ("ray", "keras", "tensorflow", "sqlalchemy", "alembic", "optuna", "pandas", "numpy")
+HEAVY = (
+    *("ray", "keras", "tensorflow", "sqlalchemy", "alembic", "optuna", "pandas", "numpy"),
+    *("matplotlib", "plotext", "scipy", "sklearn", "soundfile", "PIL"),
+)
 
 
 def imported(*words: str) -> set[str]:

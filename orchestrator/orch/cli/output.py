@@ -71,7 +71,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = ""
     )
     for at, name in enumerate(columns):
         numeric = bool(shown) and all(_NUMBER.match(row[at]) for row in shown)
-        made.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
+        made.add_column(
+            Text(name),
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=at == 0,  # what names a row stays in one piece, to be copied
+        )
     for row in shown:
         made.add_row(*(Text(value) for value in row))
     return made

@@ -45,7 +45,6 @@ def list_recipes(
     rows = [
         [
             each["name"],
-            each["strategy"],
             each["reported"],
             None if each["ours"] is None else f"{each['ours']:.4f}",
             each["title"],
@@ -54,7 +53,7 @@ def list_recipes(
     ]
     output.listing(
         views.document(recipes=documents),
-        ["recipe", "strategy", "reported", "ours", "what it trains"],
+        ["recipe", "reported", "ours", "what it trains"],
         rows,
         as_json=as_json,
         as_csv=as_csv,
