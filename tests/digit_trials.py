@@ -15,6 +15,8 @@ def spec(home: Home, seed: int = 7, strategy: str = "fine-tune", **params: objec
     installed = catalog.find(home, "digits")
     assert installed is not None
     facts = backbones.describe(home, "vgg-mini")
+    weights = backbones.find_weights(home, "vgg-mini")
+    assert weights is not None
     problem = Problem(registry.load_dataset("digits").facts, facts, 160)
     parameters = registry.load_strategy(strategy).parameters(problem)
     values = {each.name: each.default for each in parameters}
@@ -27,6 +29,7 @@ def spec(home: Home, seed: int = 7, strategy: str = "fine-tune", **params: objec
         dataset_digest=installed.digest,
         limit=200,
         backbone="vgg-mini",
+        weights_digest=weights.digest,
         strategy=strategy,
         params={**values, **params},
         objective=Objective(),

@@ -25,7 +25,7 @@ def obtain(published: Source, source: Path | None, scratch: Path, progress: Prog
 
 
 def fetch(source: Source, folder: Path, progress: Progress) -> Path:
-    """Download a source into `folder`, check its size and SHA-256, return the file.
+    """Download a source into `folder`, check its checksum, return the file.
 
     Raises:
         DataError: it cannot be reached, or is not the file that was published.

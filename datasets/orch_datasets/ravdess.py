@@ -49,7 +49,9 @@ OPTIONS = (
         Choice(("actor", "random")),
         "actor: nobody is heard in training and validation; random: a stratified fifth",
     ),
-    Option("fold", 0, Int(0, 4), "which fifth of the actors validates, with split=actor"),
+    Option(
+        "fold", 0, Int(0, 4), "which fifth of the actors validates", only_with={"split": "actor"}
+    ),
     Option("trim", DEFAULT.trim, Uniform(0, 120), "decibels under the loudest that are silence"),
     Option("mel_bands", DEFAULT.mel_bands, Int(16, 512), "height of the spectrogram in pixels"),
     Option("window", DEFAULT.window, Choice((256, 512, 1024, 2048, 4096)), "samples of a column"),
@@ -214,7 +216,7 @@ class ClipSplit:
 def _clips(content: Path) -> Iterator[tuple[Path, int, int]]:
     """Every spoken clip with its emotion and actor, by name; copies of one name count once."""
     paths = {
-        path.name: path
+        path.stem: path
         for path in sorted(content.rglob("*"), reverse=True)
         if path.suffix.lower() in sound.SUFFIXES and not path.name.startswith(".")
     }
@@ -223,14 +225,14 @@ def _clips(content: Path) -> Iterator[tuple[Path, int, int]]:
             f"{content} holds no clip ({', '.join(sound.SUFFIXES)}); nothing was changed",
             "orch datasets add ravdess --from PATH, with Audio_Speech_Actors_01-24.zip or a folder",
         )
-    for name, path in sorted(paths.items()):
+    for _, path in sorted(paths.items()):
         fields = NAME.match(path.stem)
         if fields is None:
             raise DataError(f"{path} is not named as RAVDESS names its clips: 03-01-EE-…-NN")
         if not 1 <= int(fields[3]) <= len(EMOTIONS):
             raise DataError(
                 f"{path} has the unknown emotion {fields[3]}: 01 to {len(EMOTIONS):02} are known",
-                f"remove or rename {name}",
+                f"remove or rename {path.name}",
             )
         if fields[2] == SPEECH:
             yield path, int(fields[3]) - 1, int(fields[4])

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from orch.errors import DataError
 
 RATE = 16_000  # samples a second of every clip that is kept
-LEAST_RATE = 8_000
-MAX_SECONDS = 600
+RATES = (8_000, 192_000)  # of files that are read
+MAX_SECONDS = 120
+BLOCK = 1 << 20  # samples, of all channels together, that are decoded at a time
 SUFFIXES = (".wav", ".flac")
 TRIM_FRAME, TRIM_HOP = 2048, 512  # samples, as librosa.effects.trim takes them
 
@@ -58,23 +59,38 @@ def read_clip(path: Path) -> tuple[NDArray[np.float32], int]:
 
     try:
         _check_header(path)
-        found = soundfile.info(path)
-        if found.format not in ("WAV", "WAVEX", "FLAC"):
-            raise DataError(f"{path} is {found.format}, not WAV or FLAC")
-        if found.samplerate < LEAST_RATE or found.frames > MAX_SECONDS * found.samplerate:
-            raise DataError(
-                f"{path} has {found.frames:,} samples at {found.samplerate:,} Hz: accepted are "
-                f"{LEAST_RATE:,} Hz or more and up to {MAX_SECONDS} s"
-            )
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as file:
+            _check_clip(path, file)
+            rows = max(1, BLOCK // file.channels)
+            blocks = file.blocks(rows, dtype="float32", always_2d=True)
+            mono = [block.mean(axis=1) for block in blocks]
+            rate, claimed = file.samplerate, file.frames
     except (soundfile.SoundFileError, OSError, struct.error) as error:
         raise DataError(
             f"{path} does not decode as sound ({error}); nothing was changed",
             "repair or remove that file, then run the same command again",
         ) from error
-    if not len(samples):
+    if not claimed:
         raise DataError(f"{path} holds no samples; nothing was changed", "remove that file")
-    return samples.mean(axis=1), int(rate)
+    samples = np.concatenate(mono) if mono else np.zeros(0, np.float32)
+    if len(samples) != claimed:
+        raise DataError(
+            f"{path} claims {claimed:,} samples and has {len(samples):,}; nothing was changed",
+            "fetch that file again, or remove it",
+        )
+    return samples, rate
+
+
+def _check_clip(path: Path, file: Any) -> None:
+    """Refuse another format, and what would take too long or too much memory to decode."""
+    if file.format not in ("WAV", "WAVEX", "FLAC"):
+        raise DataError(f"{path} is {file.format}, not WAV or FLAC")
+    low, high = RATES
+    if not low <= file.samplerate <= high or file.frames > MAX_SECONDS * file.samplerate:
+        raise DataError(
+            f"{path} has {file.frames:,} samples at {file.samplerate:,} Hz: accepted are "
+            f"{low:,} to {high:,} Hz and up to {MAX_SECONDS} s"
+        )
 
 
 def _check_header(path: Path) -> None:

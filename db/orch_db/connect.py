@@ -68,7 +68,7 @@ def open_engine(
         DatabaseError: it lies on a network file system and `allow_network` is not given.
     """
     url = parse_url(text)
-    path = Path(url.database or "")
+    path = Path(url.database or "").resolve()
     _check_file(path)
     if write:
         _check_file_system(path, allow_network)

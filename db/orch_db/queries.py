@@ -79,18 +79,21 @@ class Queries:
         )
         return TrialRecord(**rows[0]) if rows else None
 
-    def best_by_name(self) -> dict[str, float]:
-        """The best score of the completed trials of sweeps of each name that used all examples."""
-        found: dict[str, float] = {}
-        for row in self._rows(
-            select(Sweep.name, Sweep.direction, Sweep.spec, Trial.score).where(
-                Trial.sweep_id == Sweep.id, *_RANKED
+    def best_of_recipes(self) -> dict[str, float]:
+        """The best val_accuracy of each recipe that was run whole, by the recipe's name."""
+        recipe, shortened = Sweep.spec["recipe"].as_string(), Sweep.spec["shortened"].as_boolean()
+        rows = self._rows(
+            select(recipe.label("recipe"), func.max(Trial.score).label("score"))
+            .where(
+                Trial.sweep_id == Sweep.id,
+                recipe.is_not(None),
+                shortened.is_(False),
+                Sweep.metric == "val_accuracy",
+                *_RANKED,
             )
-        ):
-            if row["spec"].get("limit") is None:
-                best = max if row["direction"] == "maximize" else min
-                found[row["name"]] = best(found.get(row["name"], row["score"]), row["score"])
-        return found
+            .group_by(recipe)
+        )
+        return {row["recipe"]: row["score"] for row in rows}
 
     def epochs(self, trial_id: str) -> list[EpochRecord]:
         """The epochs of a trial's last attempt that reported any."""

@@ -77,13 +77,13 @@ def content(home: Home, installed: Installed) -> Path:
 
 
 def digest(installed: Installed, options: Mapping[str, Value]) -> str:
-    """The identity of what a dataset serves: its content, under all of its options.
-
-    Without options it is the digest of the content.
+    """The identity of what a dataset serves: its content, read by this version of its plugin,
+    under these options. With the first version and without options it is the content's digest.
     """
-    if not options:
+    reader = registry.load_dataset(installed.name).facts.version
+    if not options and reader == 1:
         return installed.digest
-    text = f"{installed.digest} {json.dumps(dict(options), sort_keys=True)}"
+    text = f"{installed.digest} {reader} {json.dumps(dict(options), sort_keys=True)}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -109,15 +109,21 @@ def open_splits(
         return registry.load_dataset(name, options).open(folder)
 
 
-def install(home: Home, name: str, source: Path | None, progress: Progress) -> Installed:
-    """Install a dataset, replacing what was installed under its name.
+def install(
+    home: Home,
+    name: str,
+    source: Path | None,
+    progress: Progress,
+    options: Mapping[str, Value] | None = None,
+) -> Installed:
+    """Install a dataset, replacing what was installed under its name; count it as `options` say.
 
     Raises:
         DataError: the source is damaged or incomplete; what was installed before stays.
         StorageError: the disk is full or cannot be written; what was installed before stays.
         PluginError: the plugin serves something other than its contract says.
     """
-    dataset = registry.load_dataset(name)
+    dataset = registry.load_dataset(name, options)
     home.create()
     place = home.datasets / name
     try:

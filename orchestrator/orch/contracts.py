@@ -67,12 +67,14 @@ class Option:
 
     The dataset's class takes every option by name when it is built; the values in use are part
     of the dataset's digest, so that results with different ones are never compared.
+    `only_with` names the values of other options without which this one has no effect.
     """
 
     name: str
     default: Value
     allowed: Domain
     help: str
+    only_with: Mapping[str, Value] = field(default_factory=dict[str, Value])
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ class DatasetFacts:
     `image_size` is the (height, width) in pixels that examples are resized to; `upsample` is
     the whole factor by which the network enlarges them again (nearest neighbour), which costs
     no memory. `embedded` says that `install` needs neither network nor `--from`. A sweep
-    starts from the first of the `recipes` that uses its strategy.
+    starts from the first of the `recipes` that uses its strategy. `version` is raised when
+    what is served for the same content changes: it is part of the digest.
     """
 
     name: str
@@ -119,6 +122,7 @@ class DatasetFacts:
     citation: str = ""
     options: tuple[Option, ...] = ()
     recipes: tuple[Recipe, ...] = ()
+    version: int = 1
 
 
 class Progress(Protocol):
@@ -318,7 +322,8 @@ class Schedule:
     - "constant": rate
     - "inverse-time": rate / (1 + factor × epoch)
     - "exponential": rate × factor ** epoch
-    - "cosine": from rate to `minimum` along half a cosine (Loshchilov and Hutter, 2017)
+    - "cosine": from rate towards `minimum`, which the epoch after the last would have, along
+      half a cosine (Loshchilov and Hutter, 2017)
     - "plateau": × factor after `patience` epochs in which the objective did not improve, but
       not below `minimum`
     """

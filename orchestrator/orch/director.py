@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from orch import registry
+from orch import plans, registry
 from orch.contracts import Plan, Problem
+from orch.errors import OrchError
 from orch.interrupts import Interrupts
 from orch.search import Ending, Search
 from orch.spec import SweepSpec
@@ -163,6 +164,7 @@ class SweepRun:
         for number, live in list(self._live.items()):
             if self.late and not self.interrupts.draining and live.best is not None:
                 self._end(number, "pruned", self._partial(live))
+        self.kept.tidy(self.spec.trial(n, {}, 0).id for n in range(self.next_number))
 
     # what the cluster tells
 
@@ -269,10 +271,9 @@ class SweepRun:
     def _plan(self, params: Mapping[str, Any]) -> Plan | None:
         """The plan, or None where the strategy raises, which its worker will report."""
         try:
-            plan = registry.load_strategy(self.spec.strategy).plan(params, self.problem)
-        except Exception:
+            return plans.make(registry.load_strategy(self.spec.strategy), params, self.problem)
+        except OrchError:
             return None
-        return plan if isinstance(plan, Plan) else None  # pyright: ignore[reportUnnecessaryIsInstance]
 
     def _end(self, number: int, ending: Ending, outcome: TrialOutcome) -> None:
         live = self._live.pop(number)

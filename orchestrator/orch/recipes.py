@@ -9,8 +9,9 @@ from typing import Any
 from orch import registry
 from orch.contracts import Recipe
 from orch.errors import NotFoundError, PluginError
+from orch.search_space import BUDGET
 from orch.space import render_value
-from orch.spec import BUDGET, PlannedSweep, SweepRequest
+from orch.spec import PlannedSweep, SweepRequest
 
 
 @dataclass(frozen=True)
@@ -53,20 +54,15 @@ def find(name: str) -> Published:
 def request(chosen: Published, limit: int | None, epochs: int | None) -> SweepRequest:
     """A sweep of one trial: the recipe, on so many examples, for at most so many epochs a stage."""
     recipe = chosen.recipe
-    shorter = {
-        name: str(min(epochs, int(recipe.params[name])))
-        for name in BUDGET
-        if epochs is not None and name in recipe.params
-    }
     return SweepRequest(
         dataset=chosen.dataset,
         strategy=recipe.strategy,
         backbone=recipe.backbone,
         name=chosen.name,
         limit=limit,
-        space=shorter,
         options={name: render_value(value) for name, value in recipe.options.items()},
         recipe=recipe,
+        most_epochs=epochs,
     )
 
 
@@ -88,13 +84,13 @@ def differences(recipe: Recipe, planned: PlannedSweep) -> list[str]:
     found += [
         f"{name}: {spec.first[name]} instead of {recipe.params[name]}"
         for name in BUDGET
-        if name in recipe.params and spec.first[name] != recipe.params[name]
+        if name in recipe.params and spec.first.get(name) != recipe.params[name]
     ]
     return found
 
 
 def comparison(
-    chosen: Published, planned: PlannedSweep, trial: Mapping[str, Any], last: float | None
+    chosen: Published, planned: PlannedSweep, trial: Mapping[str, Any] | None, last: float | None
 ) -> dict[str, Any]:
     """A recipe's reported figure and ours, as a document; `trial` is the trial's own."""
     recipe = chosen.recipe
@@ -102,7 +98,7 @@ def comparison(
         "recipe": chosen.name,
         "reported": recipe.reported,
         "reported_accuracy": recipe.accuracy,
-        "ours": trial["score"],
+        "ours": trial["score"] if trial else None,
         "ours_last_epoch": last,
         "differences": differences(recipe, planned),
         "trial": trial,

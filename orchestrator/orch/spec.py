@@ -7,16 +7,13 @@ import re
 import tomllib
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orch import catalog, registry, space
+from orch import catalog, plans, registry, search_space, space
 from orch.catalog import Installed
 from orch.contracts import (
-    BackboneFacts,
-    DatasetFacts,
-    Option,
     Parameter,
     Plan,
     Problem,
@@ -25,15 +22,13 @@ from orch.contracts import (
     Split,
     Strategy,
 )
-from orch.errors import PluginError, UsageError, nearest
+from orch.errors import UsageError, nearest
 from orch.home import Home
 from orch.settings import Pruner, Sampler, Settings
-from orch.space import Choice, Domain, Fixed, Int, Value
-from orch.training import backbones, examples, models
+from orch.space import Domain, Value
+from orch.training import backbones, examples
 from orch.trials import Objective, TrialSpec
 
-FROZEN = "frozen_layers"
-BUDGET = ("epochs", "head_epochs")  # how long to train: the sweep says it, not a recipe
 METRICS: Mapping[str, str] = {
     "val_accuracy": "maximize",
     "val_loss": "minimize",
@@ -44,7 +39,10 @@ METRICS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What the user said; None where nothing was said. A recipe fixes every parameter."""
+    """What the user said; None where nothing was said.
+
+    A recipe fixes every parameter; `most_epochs` shortens its stages.
+    """
 
     dataset: str
     strategy: str = "fine-tune"
@@ -56,6 +54,7 @@ class SweepRequest:
     space: Mapping[str, str] = field(default_factory=dict[str, str])
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     recipe: Recipe | None = None
+    most_epochs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,9 @@ class SweepSpec:
     pruner: Pruner
     seed: int
     dataset_options: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    keep: int = 3
+    recipe: str | None = None
+    shortened: bool = False
 
     @property
     def board(self) -> str:
@@ -104,11 +106,13 @@ class SweepSpec:
             dataset_digest=self.dataset_digest,
             limit=self.limit,
             backbone=self.backbone,
+            weights_digest=self.weights_digest,
             strategy=self.strategy,
             params=params,
             objective=self.objective,
             seed=seed,
             attempt=attempt,
+            keep=self.keep > 0,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -124,10 +128,14 @@ class SweepSpec:
 
 @dataclass(frozen=True)
 class PlannedSweep:
-    """A sweep that is ready to start, and what its first trial will do."""
+    """A sweep that is ready to start, and what its first trial will do.
+
+    `examples` counts those of each split, as the dataset's options divide them.
+    """
 
     spec: SweepSpec
     installed: Installed
+    examples: Mapping[str, int]
     problem: Problem
     strategy: Strategy
     first_plan: Plan
@@ -146,12 +154,12 @@ def plan_sweep(
     """
     if request.limit is not None and request.limit < 1:
         raise UsageError(f"--limit {request.limit} leaves no example", "give 1 or more")
-    options = _options(registry.load_dataset(request.dataset).facts, request.options)
+    options = search_space.options(registry.load_dataset(request.dataset).facts, request.options)
     dataset = registry.load_dataset(request.dataset, options)
     strategy = registry.load_strategy(request.strategy)
     backbone = request.backbone or dataset.facts.backbone
     backbones.check_name(backbone)
-    stated = {name: parse_domain(name, text) for name, text in request.space.items()}
+    stated = {name: search_space.parse_domain(name, text) for name, text in request.space.items()}
     installed = ensure_dataset(home, request.dataset, progress)
     splits = catalog.open_splits(home, request.dataset, options)
     limit = _limit(request.limit, splits)
@@ -159,8 +167,9 @@ def plan_sweep(
     progress(f"reading the layers of {backbone}", 0, None)
     facts = backbones.describe(home, backbone)
     problem = Problem(dataset.facts, facts, len(chosen[0].indices))
-    domains, first = _space(strategy, problem, stated, request)
-    first_plan = _first_plan(strategy, first, problem)
+    offered = _offered(strategy, problem, request)
+    domains, first = search_space.merge(request.strategy, offered, stated, facts)
+    first_plan = plans.make(strategy, first, problem)
     weights = backbones.ensure_weights(home, backbone, settings.weights_dir, progress)
     spec = SweepSpec(
         id=uuid.uuid4().hex[:12],
@@ -180,8 +189,18 @@ def plan_sweep(
         pruner=settings.pruner,
         seed=settings.seed,
         dataset_options=options,
+        keep=settings.keep,
+        recipe=request.name if request.recipe else None,
+        shortened=limit is not None or request.most_epochs is not None,
     )
-    return PlannedSweep(spec, installed, problem, strategy, first_plan)
+    there = {name: len(split.labels) for name, split in splits.items()}
+    return PlannedSweep(spec, installed, there, problem, strategy, first_plan)
+
+
+def _offered(strategy: Strategy, problem: Problem, request: SweepRequest) -> list[Parameter]:
+    if request.recipe is None:
+        return search_space.parameters(strategy, problem)
+    return search_space.reproduced(strategy, problem, request.recipe, request.most_epochs)
 
 
 def _limit(asked: int | None, splits: Mapping[str, Split]) -> int | None:
@@ -202,133 +221,10 @@ def ensure_dataset(home: Home, name: str, progress: Progress) -> Installed:
     return catalog.install(home, name, None, progress)
 
 
-def parse_domain(name: str, text: str) -> Domain:
-    """Parse one `-S name=text`, naming the parameter where it fails."""
-    try:
-        return space.parse(text)
-    except space.SpaceError as error:
-        raise UsageError(f"{name}: {error.message}", error.hint) from None
-
-
 def _objective(metric: str) -> Objective:
     if metric not in METRICS:
         raise UsageError(f"no metric is called {metric!r}{nearest(metric, METRICS)}")
     return Objective(metric, "minimize" if METRICS[metric] == "minimize" else "maximize")
-
-
-def _options(facts: DatasetFacts, stated: Mapping[str, str]) -> dict[str, Value]:
-    """Every option of a dataset with its value: what the user stated, or its default."""
-    known = {option.name: option for option in facts.options}
-    for name in stated:
-        if name not in known:
-            hint = f"its options: {', '.join(known)}" if known else "it has none"
-            raise UsageError(f"{facts.name} has no option {name!r}{nearest(name, known)}", hint)
-    return {name: _value_of(option, stated.get(name)) for name, option in known.items()}
-
-
-def _value_of(option: Option, text: str | None) -> Value:
-    if text is None:
-        return option.default
-    domain = parse_domain(option.name, text)
-    if not isinstance(domain, Fixed) or not space.contains(option.allowed, domain.value):
-        raise UsageError(
-            f"{option.name}={text} is not possible: {space.render(option.allowed)} is allowed",
-            f"{option.name} is {option.help}",
-        )
-    return domain.value
-
-
-def starting_recipe(facts: DatasetFacts, strategy: str) -> Recipe | None:
-    """The recipe that a sweep over a dataset starts from: the first that uses its strategy."""
-    return next((each for each in facts.recipes if each.strategy == strategy), None)
-
-
-def _start(request: SweepRequest, facts: DatasetFacts) -> dict[str, Value]:
-    """Where the sweep starts: the recipe to reproduce, or one's values but for its epochs.
-
-    How long to train is the sweep's to say: a recipe's epochs are a budget for one run.
-    """
-    if request.recipe is not None:
-        return dict(request.recipe.params)
-    recipe = starting_recipe(facts, request.strategy)
-    return {n: v for n, v in recipe.params.items() if n not in BUDGET} if recipe else {}
-
-
-def _space(
-    strategy: Strategy, problem: Problem, stated: Mapping[str, Domain], request: SweepRequest
-) -> tuple[dict[str, Domain], dict[str, Value]]:
-    """Merge what the strategy searches with what the user stated; also the first configuration."""
-    start = _start(request, problem.dataset)
-    parameters = {
-        parameter.name: replace(parameter, default=start.get(parameter.name, parameter.default))
-        for parameter in strategy.parameters(problem)
-    }
-    for name, domain in stated.items():
-        if name not in parameters:
-            raise UsageError(
-                f"{strategy.facts.name} has no parameter {name!r}{nearest(name, parameters)}",
-                f"orch strategies show {strategy.facts.name}",
-            )
-        _check_range(parameters[name], domain)
-    domains = {
-        name: stated[name] if name in stated else _domain(parameter, request.recipe is not None)
-        for name, parameter in parameters.items()
-    }
-    if FROZEN in domains:
-        domains[FROZEN] = snap(domains[FROZEN], problem.backbone)
-    first = {name: _first(domains[name], parameters[name].default) for name in domains}
-    return domains, first
-
-
-def _domain(parameter: Parameter, fixed: bool) -> Domain:
-    """What is searched of a parameter that the user said nothing of."""
-    if fixed or isinstance(parameter.search, Fixed):
-        return Fixed(parameter.default)
-    return parameter.search
-
-
-def _check_range(parameter: Parameter, domain: Domain) -> None:
-    if not space.within(domain, parameter.allowed):
-        raise UsageError(
-            f"{parameter.name}={space.render(domain)} is out of range: "
-            f"{space.render(parameter.allowed)} is allowed",
-            f"{parameter.name} is {parameter.help}",
-        )
-
-
-def _first(domain: Domain, default: Value) -> Value:
-    """The default where the domain has it, else the value of the domain that comes first."""
-    return default if space.contains(domain, default) else space.extremes(domain)[0]
-
-
-def snap(domain: Domain, backbone: BackboneFacts) -> Domain:
-    """Replace counts of frozen layers by the canonical ones, so that none is tried twice."""
-    if isinstance(domain, Int):
-        domain = Choice(tuple(range(domain.low, domain.high + 1)))
-    if isinstance(domain, Choice):
-        counts = sorted({backbone.canonical(int(value)) for value in domain.values})
-        return Choice(tuple(counts)) if len(counts) > 1 else Fixed(counts[0])
-    if isinstance(domain, Fixed):
-        return Fixed(backbone.canonical(int(domain.value)))
-    return domain
-
-
-def _first_plan(strategy: Strategy, first: Mapping[str, Value], problem: Problem) -> Plan:
-    try:
-        plan = strategy.plan(first, problem)
-    except Exception as error:
-        raise PluginError(
-            f"the strategy {strategy.facts.name!r} raised {type(error).__name__}: {error}",
-            "nothing was started",
-        ) from error
-    least = problem.backbone.minimum_size
-    if min(models.network_size(plan.image)) < least:
-        raise UsageError(
-            f"{problem.backbone.name} needs images of at least {least} × {least} pixels, "
-            f"these become {' × '.join(map(str, models.network_size(plan.image)))}",
-            f"-S image_size={least} -S upsample=1",
-        )
-    return plan
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -355,7 +251,7 @@ def read_file(path: Path) -> dict[str, Any]:
 FILE_KEYS: Mapping[str, type] = {
     **dict.fromkeys(("dataset", "strategy", "backbone", "name", "metric", "time"), str),
     **dict.fromkeys(("sampler", "pruner"), str),
-    **dict.fromkeys(("limit", "trials", "seed"), int),
+    **dict.fromkeys(("limit", "trials", "seed", "keep"), int),
     "space": dict,
     "options": dict,
 }

@@ -143,6 +143,13 @@ def plan_again(
         {name: render_value(value) for name, value in spec.dataset_options.items()},
     )
     planned = plan_sweep(request, settings, home, progress)
+    gained = sorted(planned.spec.space.keys() ^ spec.space.keys())
+    if gained:
+        raise UsageError(
+            f"the strategy {spec.strategy} has other parameters now ({', '.join(gained)}): "
+            f"sweep {record.id[:6]} cannot go on; its results are safe",
+            f"start a new one: orch sweep {spec.dataset}",
+        )
     for what in ("dataset_digest", "weights_digest"):
         then, now_is = getattr(spec, what), getattr(planned.spec, what)
         if then != now_is:
@@ -174,7 +181,7 @@ def _run(
                 # Tune hands a warm worker on only if the next trial is there already.
                 ahead = 0 if slots.spare else 1
                 in_flight = slots.concurrent + ahead
-                kept = Kept(home.checkpoints, settings.keep, spec.objective)
+                kept = Kept(home.checkpoints, spec.keep, spec.objective)
                 run = SweepRun(
                     spec, search, store, watcher, planned.problem, interrupts, in_flight, kept
                 )

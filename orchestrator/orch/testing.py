@@ -16,15 +16,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from orch import catalog, registry, space
-from orch.contracts import API, BackboneFacts, LayerFacts, Parameter, Plan, Problem, Split
+from orch import catalog, registry, search_space, space
+from orch.contracts import (
+    API,
+    BackboneFacts,
+    FileReader,
+    LayerFacts,
+    Parameter,
+    Plan,
+    Problem,
+    Split,
+)
+from orch.errors import DataError
 from orch.home import Home
 
 TINY_BACKBONE = BackboneFacts(
@@ -119,6 +129,44 @@ class DatasetContract:
         for name, split in splits.items():
             assert np.array_equal(again[name].labels, split.labels)
             assert np.array_equal(again[name].image(0), split.image(0))
+
+    def test_options_are_consistent(self) -> None:
+        """Names differ, defaults are allowed, each has one line of help and builds the plugin."""
+        known = {option.name: option for option in registry.load_dataset(self.name).facts.options}
+        assert len(known) == len(registry.load_dataset(self.name).facts.options)
+        for option in known.values():
+            assert space.contains(option.allowed, option.default), f"{option.name}: default"
+            assert option.help
+            assert "\n" not in option.help
+            assert option.only_with.keys() <= known.keys()
+            registry.load_dataset(self.name, {option.name: option.default})
+
+    def test_recipes_fit_their_strategies(self) -> None:
+        """Each recipe's parameters are those of its strategy, its options those of the dataset."""
+        facts = registry.load_dataset(self.name).facts
+        known = {option.name: option for option in facts.options}
+        assert len({recipe.name for recipe in facts.recipes}) == len(facts.recipes)
+        for recipe in facts.recipes:
+            strategy = registry.load_strategy(recipe.strategy)
+            problem = Problem(facts, replace(TINY_BACKBONE, name=recipe.backbone), 1000)
+            offered = strategy.parameters(problem)
+            params = dict(recipe.params)
+            if "frozen_layers" in params:  # a count of the real backbone's layers
+                params["frozen_layers"] = len(TINY_BACKBONE.layers)
+            search_space.check_recipe(replace(recipe, params=params), offered)
+            for name, value in recipe.options.items():
+                assert space.contains(known[name].allowed, value), f"{recipe.name}: {name}"
+
+    def test_a_file_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
+        """Where the dataset reads files, a broken one is a DataError that names it."""
+        plugin = registry.load_dataset(self.name)
+        if not isinstance(plugin, FileReader):
+            return
+        for path in (tmp_path / "broken.jpg", tmp_path / "broken.wav", tmp_path / "absent.png"):
+            if path.stem == "broken":
+                path.write_text("neither picture nor sound")
+            with pytest.raises(DataError, match=path.name):
+                plugin.read(path)
 
     def test_digest_depends_on_content_alone(
         self,

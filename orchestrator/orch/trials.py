@@ -17,6 +17,7 @@ from orch.contracts import (
     Schedule,
     Stage,
 )
+from orch.errors import DataError
 from orch.space import Value
 
 
@@ -46,6 +47,7 @@ class TrialSpec:
     dataset_digest: str
     limit: int | None
     backbone: str
+    weights_digest: str
     strategy: str
     params: Mapping[str, Value]
     objective: Objective
@@ -70,7 +72,14 @@ class EpochReport:
 
 
 FailureKind = Literal[
-    "out of memory", "not finite", "data", "plugin", "worker lost", "internal", "storage"
+    "out of memory",
+    "not finite",
+    "data",
+    "plugin",
+    "configuration",
+    "worker lost",
+    "internal",
+    "storage",
 ]
 
 
@@ -97,7 +106,21 @@ class TrialOutcome:
 
 
 def plan_from_json(document: Mapping[str, Any]) -> Plan:
-    """Read a plan that was written as plain values."""
+    """Read a plan that was written as plain values.
+
+    Raises:
+        DataError: it was written by another version, or is empty.
+    """
+    try:
+        return _plan(document)
+    except (KeyError, TypeError):
+        raise DataError(
+            "the plan of this trial was not recorded as this version of orch reads it",
+            "run the trial again",
+        ) from None
+
+
+def _plan(document: Mapping[str, Any]) -> Plan:
     image, head = dict(document["image"]), dict(document["head"])
     image["size"] = tuple(image["size"])
     head["dense"] = tuple(Dense(**each) for each in head["dense"])

@@ -92,7 +92,7 @@ def training_parameters(
         fixed("schedule", "constant", SCHEDULES, "how the learning rate moves with the epochs"),
         fixed("decay", 0.5, Uniform(0.0, 1000.0), "factor of inverse-time, exponential, plateau"),
         fixed("plateau_patience", 3, EPOCHS, "epochs without improvement before plateau acts"),
-        fixed("minimum_rate", 0.0, Uniform(0.0, 100.0), "where cosine and plateau end"),
+        fixed("minimum_rate", 0.0, Uniform(0.0, 100.0), "below it cosine and plateau do not go"),
         fixed("stop_after", 0, Int(0, 100_000), "epochs without improvement that end it; 0: none"),
     )
 

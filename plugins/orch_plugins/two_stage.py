@@ -20,7 +20,7 @@ class TwoStage:
     facts = StrategyFacts("two-stage", "train a head, then fine-tune with a lower rate")
 
     def parameters(self, problem: Problem) -> tuple[Parameter, ...]:
-        """Parameters that begin with `head_` are the first stage's."""
+        """Both stages share head, momentum, weight decay and early stopping."""
         return (
             parameters.frozen_layers(problem),
             *parameters.training_parameters(Log(1e-6, 1e-3), 1e-5),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -137,6 +138,22 @@ def test_files_that_cannot_be_read_are_named_and_the_rest_predicted(
     assert ran.out == ""
 
 
+def test_names_that_are_not_text_or_too_long_are_named(
+    orch, made: Trained, digit_files: list[str]
+) -> None:
+    odd = os.fsdecode(b"caf\xe9\x9b.png")
+    shutil.copy(digit_files[0], odd)
+    ran = orch("predict", made.trial.id, odd, "x" * 300 + ".png", "--json")
+    assert ran.code == 4
+    assert "xxx.png cannot be read (File name too long)" in ran.err
+    (found,) = json.loads(ran.out)["predictions"]
+    assert found["file"] == odd
+    assert "\x9b" not in ran.out
+    ran = orch("predict", made.trial.id, odd)
+    assert ran.code == 0, ran.err
+    assert "caf\\udce9" in ran.out
+
+
 def test_evaluate_agrees_with_the_trial(orch, made: Trained, home: Home) -> None:
     ran = orch("evaluate", made.trial.id[:6], "--json")
     assert ran.code == 0, ran.err
@@ -184,12 +201,20 @@ def test_an_export_never_replaces_a_file_unasked(orch, made: Trained, home: Home
 def test_curves_are_drawn_and_written(orch, made: Trained, home: Home) -> None:
     ran = orch("trials", "show", made.trial.id, "--png", "curves.png")
     assert ran.code == 0, ran.err
-    for word in ("training", "validation", "accuracy", "loss", "┤", "stage"):
-        assert word in ran.out
+    plot = ran.out[ran.out.index("┌") : ran.out.index("epoch  stage")]
+    for word in ("training", "validation", "┤", "┬", "⠉"):
+        assert word in plot
+    border = max(line.count("│") for line in plot.splitlines())
+    assert border > 4, "a line marks where the second stage begins"
     assert "\x1b" not in ran.out
     with Image.open("curves.png") as picture:
         assert picture.width >= 1000
         assert len(picture.convert("RGB").getcolors(1 << 20) or ()) > 10
+    queued = next(t for t in json.loads(orch("trials", "--json").out)["trials"] if t["number"])
+    ran = orch("trials", "show", queued["id"], "--png", "nothing.png")
+    assert ran.code == 3
+    assert "there is no epoch to draw" in ran.err
+    assert not Path("nothing.png").exists()
     ran = orch("trials", "show", made.trial.id, "--png", "curves.jpg")
     assert ran.code == 2
     assert "does not end in .png" in ran.err
@@ -197,9 +222,9 @@ def test_curves_are_drawn_and_written(orch, made: Trained, home: Home) -> None:
 
 
 def test_a_trial_without_weights_says_so(orch, made: Trained, home: Home) -> None:
-    other = "queued"
-    ran = orch("trials", "--json")
-    other = next(t["id"] for t in json.loads(ran.out)["trials"] if t["state"] == "queued")
+    listed = json.loads(orch("trials", "--json").out)["trials"]
+    assert [each["weights"] for each in listed] == [True, False]
+    other = listed[1]["id"]
     for words in (["predict", other, "x.png"], ["evaluate", other]):
         ran = orch(*words)
         assert ran.code == 3, ran.err

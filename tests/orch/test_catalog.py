@@ -54,7 +54,7 @@ class Toy:
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
     dataset = Toy()
-    monkeypatch.setattr(registry, "load_dataset", lambda name: dataset)
+    monkeypatch.setattr(registry, "load_dataset", lambda name, options=None: dataset)
     return dataset
 
 

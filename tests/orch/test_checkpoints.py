@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from orch.testing import silent
 from orch.training import checkpoints, inference
 from orch.training.checkpoints import Kept
 from orch.training.workbench import Workbench
-from orch.trials import Objective, TrialSpec, plan_from_json
+from orch.trials import Objective, TrialSpec
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def trained(home: Home, bench: Workbench) -> inference.Trained:
     wanted = keeping(spec(home, frozen_layers=22, epochs=3))
     outcome, _ = run(wanted, bench)
     assert outcome.failure is None
-    return inference.load(wanted, plan_from_json(outcome.plan), bench)
+    return inference.load(wanted, outcome.plan, bench)
 
 
 def file_of(home: Home, wanted: TrialSpec) -> Path:
@@ -49,16 +50,17 @@ def test_a_checkpoint_holds_what_trained_and_no_more(
     home: Home, trained: inference.Trained
 ) -> None:
     names = {name.split("/")[0] for name in checkpoints.load(file_of(home, trained.spec))}
-    behind = {layer.name for layer in trained.network.layers[22:] if layer.weights}
+    layers = trained.network.layers
+    behind = {str(at) for at, layer in enumerate(layers) if at >= 22 and layer.weights}
     assert names == {*behind, "head"}
-    assert len(behind) < sum(bool(layer.weights) for layer in trained.network.layers)
+    assert len(behind) < sum(bool(layer.weights) for layer in layers)
 
 
 def test_the_judgement_of_a_checkpoint_is_that_of_its_trial(
     home: Home, bench: Workbench, trained: inference.Trained
 ) -> None:
     outcome, _ = run(trained.spec, bench)
-    again = inference.load(trained.spec, trained.plan, Workbench(home))
+    again = inference.load(trained.spec, asdict(trained.plan), Workbench(home))
     labels, chances = inference.judge(again, "validation")
     assert (chances.argmax(axis=1) == labels).mean() == pytest.approx(outcome.score)
     assert len(inference.judge(again, "test")[0]) == 359
@@ -72,7 +74,7 @@ def test_a_split_that_is_not_there_is_named(trained: inference.Trained) -> None:
 def test_a_file_is_predicted_as_the_example_it_was(
     home: Home, bench: Workbench, trained: inference.Trained, tmp_path: Path
 ) -> None:
-    again = inference.load(trained.spec, trained.plan, bench)
+    again = inference.load(trained.spec, asdict(trained.plan), bench)
     split = catalog.open_splits(home, "digits")["test"]
     for row in range(5):
         Image.fromarray(np.asarray(split.image(row))).save(tmp_path / f"{row}.png")
@@ -84,7 +86,7 @@ def test_a_file_is_predicted_as_the_example_it_was(
 def test_a_trial_that_was_not_kept_says_how_to_keep_more(home: Home, bench: Workbench) -> None:
     wanted = spec(home, frozen_layers=22)
     outcome, _ = run(wanted, bench)
-    plan = plan_from_json(outcome.plan)
+    plan = outcome.plan
     with pytest.raises(NotFoundError, match="keeps those of its best") as caught:
         inference.load(keeping(wanted, number=99), plan, bench)
     assert "--keep N" in caught.value.hint
@@ -117,8 +119,30 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_network_are_refused(trained: inference.Trained) -> None:
-    with pytest.raises(DataError, match="the weights of head do not fit"):
-        checkpoints.put(trained.network, trained.head, {"head/0": np.ones(3)})
+    whole = checkpoints.take(trained.network, trained.head, 22)
+    for wrong, words in (
+        ({**whole, "head/0": np.ones(3)}, "the weights of head do not fit"),
+        ({name: each for name, each in whole.items() if "head" not in name}, "do not fit"),
+        ({**whole, "99/0": np.ones(3)}, "the network has no weights 99/0"),
+    ):
+        with pytest.raises(DataError, match=words):
+            checkpoints.put(trained.network, trained.head, wrong)
+
+
+def test_layers_that_keras_numbers_are_found_in_another_build(tmp_path: Path) -> None:
+    """InceptionV3 leaves most of its layers unnamed; their numbers differ from build to build."""
+    from orch.contracts import Head, ImageInput, Plan
+    from orch.training import backbones, models
+
+    plan = Plan(ImageInput((75, 75)), Head(start="random"), ())
+    first, second = (backbones.build("inceptionv3", (75, 75)) for _ in range(2))
+    assert [layer.name for layer in first.layers] != [layer.name for layer in second.layers]
+    heads = [models.head(network, plan, 3) for network in (first, second)]
+    kept = checkpoints.take(first, heads[0], 200)
+    checkpoints.put(second, heads[1], kept)
+    again = checkpoints.take(second, heads[1], 200)
+    assert kept.keys() == again.keys()
+    assert all(np.array_equal(kept[name], again[name]) for name in kept)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +155,29 @@ def test_only_the_best_are_kept(tmp_path: Path, objective: Objective, left: set[
         checkpoints.save(checkpoints.path(tmp_path, name), {"head/0": np.ones(1)})
         kept.add(name, score)
     assert {path.stem for path in tmp_path.iterdir()} == left
+
+
+def test_what_was_saved_and_then_not_counted_is_deleted(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, 2, Objective())
+    for name in ("best", "pruned", "others"):
+        checkpoints.save(checkpoints.path(tmp_path, name), {"head/0": np.ones(1)})
+    (tmp_path / ".pruned.npz.x1y2").write_bytes(b"half")
+    kept.add("best", 0.9)
+    kept.tidy(["best", "pruned", "never"])
+    assert {path.name for path in tmp_path.iterdir()} == {"best.npz", "others.npz"}
+
+
+def test_a_disk_that_refuses_the_weights_takes_nothing_from_the_trial(
+    home: Home, bench: Workbench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def full(file: Path, weights: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save", full)
+    outcome, _ = run(keeping(spec(home, frozen_layers=22), number=7), bench)
+    assert outcome.failure is None
+    assert outcome.score is not None
+    assert "was not written: [Errno 28]" in capsys.readouterr().err
 
 
 def test_none_is_kept_where_none_is_wanted(tmp_path: Path) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from orch import recipes, registry, space, spec
+from orch import recipes, registry, search_space, space, spec
 from orch.contracts import Augmentation, Dense, Plan, Problem, Schedule
-from orch.errors import NotFoundError
+from orch.errors import NotFoundError, PluginError
 from orch.home import Home
 from orch.settings import Settings
-from orch.testing import silent
+from orch.testing import TINY_BACKBONE, silent
 from orch.training import backbones
 
+TINY = replace(TINY_BACKBONE, layers=TINY_BACKBONE.layers * 4)
 ALL = {each.name: each for each in recipes.published()}
 
 
@@ -121,9 +123,13 @@ def test_cifar10(vgg16: backbones.BackboneFacts) -> None:
 def test_a_recipe_is_one_trial_with_everything_fixed_and_can_be_shortened() -> None:
     chosen = ALL["cats-vs-dogs/fine-tune"]
     request = recipes.request(chosen, limit=100, epochs=17)
-    assert request.space == {"epochs": "17", "head_epochs": "15"}
     assert (request.limit, request.name) == (100, "cats-vs-dogs/fine-tune")
-    assert recipes.request(chosen, None, None).space == {}
+    problem = Problem(registry.load_dataset("cats-vs-dogs").facts, TINY, 1000)
+    strategy = registry.load_strategy("two-stage")
+    found = search_space.reproduced(strategy, problem, chosen.recipe, request.most_epochs)
+    values = {each.name: each.search for each in found}
+    assert all(isinstance(domain, space.Fixed) for domain in values.values())
+    assert (values["epochs"], values["head_epochs"]) == (space.Fixed(17), space.Fixed(15))
     assert recipes.request(ALL["ravdess/fine-tune"], None, None).options == {"split": "random"}
 
 
@@ -146,6 +152,17 @@ def test_the_list_has_what_was_reported(orch) -> None:
     assert "93.25 % last, 94.13 % best epoch" in orch("recipes").out
 
 
+@pytest.mark.parametrize("wrong", [{"learnin_rate": 0.1}, {"dropout": 7.0}, {"epochs": "many"}])
+def test_a_recipe_that_does_not_fit_its_strategy_is_the_plugins_fault(wrong: dict) -> None:
+    chosen = ALL["pokemon/transfer"].recipe
+    strategy = registry.load_strategy(chosen.strategy)
+    problem = Problem(registry.load_dataset("pokemon").facts, TINY, 1000)
+    recipe = replace(chosen, params={**chosen.params, **wrong})
+    with pytest.raises(PluginError, match="the recipe 'transfer' says") as caught:
+        search_space.reproduced(strategy, problem, recipe, None)
+    assert caught.value.exit_code == 6
+
+
 # ── where sweeps start ──────────────────────────────────────────────────────────────────────
 
 
@@ -160,7 +177,7 @@ def test_a_sweep_starts_from_its_datasets_recipe(tmp_path: Path, real_data: Path
     planned = spec.plan_sweep(words, Settings(), home, silent)
     first, domains = planned.spec.first, planned.spec.domains
     recipe = ALL["cats-vs-dogs/fine-tune"].recipe
-    kept = {name: value for name, value in recipe.params.items() if name not in spec.BUDGET}
+    kept = {name: value for name, value in recipe.params.items() if name not in search_space.BUDGET}
     assert {name: first[name] for name in kept} == kept
     assert domains["pooling"] == space.Fixed("flatten")
     assert domains["learning_rate"] == space.Log(1e-6, 1e-3)
@@ -178,3 +195,24 @@ def test_a_sweep_starts_from_its_datasets_recipe(tmp_path: Path, real_data: Path
         "epochs: 3 instead of 20",
         "head_epochs: 3 instead of 15",
     ]
+
+
+def test_a_recipe_for_another_backbone_is_not_started_from() -> None:
+    problem = Problem(registry.load_dataset("cats-vs-dogs").facts, TINY_BACKBONE, 1000)
+    strategy = registry.load_strategy("two-stage")
+    assert search_space.starting_recipe(problem, "two-stage") is None
+    assert search_space.parameters(strategy, problem) == list(strategy.parameters(problem))
+
+
+def test_a_range_is_widened_to_where_the_recipe_starts() -> None:
+    facts = registry.load_dataset("cifar10").facts
+    problem = Problem(facts, replace(TINY, name="vgg16"), 1000)
+    strategy = registry.load_strategy("feature-extraction")
+    offered = {each.name: each for each in search_space.parameters(strategy, problem)}
+    rate = offered["learning_rate"]
+    assert rate.default == 0.001 / 31
+    assert rate.search == space.Log(0.001 / 31, 1e-1)
+    assert offered["epochs"].default == 10
+    _, first = search_space.merge("feature-extraction", offered.values(), {}, problem.backbone)
+    assert first["learning_rate"] == 0.001 / 31
+    assert first["head_units"] == 512

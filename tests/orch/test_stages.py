@@ -116,18 +116,44 @@ def test_what_an_earlier_stage_trained_is_not_taken_from_the_store() -> None:
     assert [cut.layers for cut in cuts.of_plan(facts, plan)] == [19, 7, 7]
 
 
-def test_a_stage_leaves_the_weights_of_its_best_epoch(home: Home, bench: Workbench) -> None:
-    """A rate far too high ruins the first epoch's result; what is kept is still that epoch's."""
+@pytest.mark.parametrize("restore", [True, False])
+def test_a_stage_leaves_the_weights_of_its_best_epoch_or_of_its_last(
+    home: Home, bench: Workbench, restore: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of three epochs is made the best; the second stage starts from it, or not."""
+    evaluate, judged = fit.evaluate, []
+
+    def falling(*words: object) -> dict[str, float]:
+        judged.append(evaluate(*words))
+        return {**judged[-1], "val_accuracy": 1.0 / len(judged)}
+
+    monkeypatch.setattr(fit, "evaluate", falling)
     wanted = keeping(
-        spec(home, epochs=4, optimizer="sgd", learning_rate=0.05, frozen_layers=22, momentum=0.99)
-    )
-    outcome, reports = run(wanted, bench)
-    assert outcome.best_epoch == _best(reports)
+        spec(home, strategy="two-stage", head_epochs=3, epochs=1, learning_rate=1e-9,
+             frozen_layers=DEPTH)
+    )  # fmt: skip
+    strategy = registry.load_strategy("two-stage")
+    plan = strategy.plan
+
+    def planned(params: object, problem: Problem) -> Plan:
+        made = plan(params, problem)
+        first = replace(made.stages[0], restore_best=restore)
+        return replace(made, stages=(first, made.stages[1]))
+
+    monkeypatch.setattr(strategy, "plan", planned)
+    monkeypatch.setattr(registry, "load_strategy", lambda name: strategy)
+    outcome, _ = run(wanted, bench)
+    assert outcome.failure is None
+    assert outcome.best_epoch == 1
+    start = judged[3]["val_loss"]
+    assert start == pytest.approx(judged[0 if restore else 2]["val_loss"], rel=1e-5)
+    assert judged[0]["val_loss"] != pytest.approx(judged[2]["val_loss"], rel=1e-3)
+    monkeypatch.setattr(fit, "evaluate", evaluate)
     from orch.training import inference
 
-    plan = plan_from_json(outcome.plan)
-    labels, chances = inference.judge(inference.load(wanted, plan, bench), "validation")
-    assert (chances.argmax(axis=1) == labels).mean() == pytest.approx(outcome.score)
+    labels, chances = inference.judge(inference.load(wanted, outcome.plan, bench), "validation")
+    truth = chances[np.arange(len(labels)), labels]
+    assert -np.log(truth).mean() == pytest.approx(judged[0]["val_loss"], rel=1e-4)
 
 
 # ── learning rates ──────────────────────────────────────────────────────────────────────────

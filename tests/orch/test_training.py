@@ -13,7 +13,7 @@ import pytest
 from digit_trials import losses, run, spec
 
 from orch import catalog, registry
-from orch.contracts import Head, ImageInput, Optimizer, Plan, Stage
+from orch.contracts import Head, ImageInput, Optimizer, Plan, Stage, StrategyFacts
 from orch.errors import DataError
 from orch.home import Home
 from orch.testing import silent
@@ -35,6 +35,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 @pytest.fixture(scope="module")
 def bench(home: Home) -> Workbench:
     return Workbench(home)
+
+
+def vgg_mini(home: Home) -> str:
+    """The digest of the weights that come with orch."""
+    weights = backbones.find_weights(home, "vgg-mini")
+    assert weights is not None
+    return weights.digest
 
 
 # ── backbones ───────────────────────────────────────────────────────────────────────────────
@@ -145,7 +152,7 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(
 
 def test_features_equal_the_network_before_the_cut(home: Home, bench: Workbench) -> None:
     facts = backbones.describe(home, "vgg-mini")
-    network = bench.network("vgg-mini", (32, 32))
+    network = bench.network("vgg-mini", (32, 32), vgg_mini(home))
     models.freeze(network, len(facts.layers))
     plan = Plan(ImageInput((32, 32)), Head(), ())
     top = models.head(network, plan, 10)
@@ -192,8 +199,10 @@ def test_features_that_were_pooled_otherwise_are_not_mistaken(
 
 
 def test_features_that_would_crowd_the_disk_are_not_stored(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    home = Home(tmp_path)
+    catalog.install(home, "digits", None, silent)
     bench = Workbench(home)
     values = 16 * 16 * 32  # of an image at block1_pool
     monkeypatch.setattr(bench, "free_bytes", lambda: 200 * values * 4 * features.DISK_SHARE - 1)
@@ -202,6 +211,9 @@ def test_features_that_would_crowd_the_disk_are_not_stored(
     monkeypatch.setattr(bench, "free_bytes", lambda: 200 * values * 4 * features.DISK_SHARE)
     roomy, _ = run(spec(home, frozen_layers=8, epochs=1), bench)
     assert roomy.cut == "block1_pool"
+    monkeypatch.setattr(bench, "free_bytes", lambda: 0)
+    again, _ = run(spec(home, frozen_layers=8, epochs=1), bench)
+    assert again.cut == "block1_pool", "what is stored takes no more room"
 
 
 def test_weights_that_are_not_all_real_numbers_are_counted_right(tmp_path: Path) -> None:
@@ -217,8 +229,10 @@ def test_a_branching_network_trains_behind_its_cut(
 ) -> None:
     file = tmp_path / "untrained.weights.h5"
     backbones.build("mobilenetv2", (64, 64)).save_weights(file)
-    backbones.add_weights(home, "mobilenetv2", file)
-    wanted = replace(spec(home, frozen_layers=120, epochs=1), backbone="mobilenetv2")
+    digest = backbones.add_weights(home, "mobilenetv2", file).digest
+    wanted = replace(
+        spec(home, frozen_layers=120, epochs=1), backbone="mobilenetv2", weights_digest=digest
+    )
     stored = run(wanted, bench)
     assert stored[0].failure is None
     assert stored[0].cut == backbones.describe(home, "mobilenetv2").layers[119].name
@@ -235,9 +249,9 @@ def test_a_warm_process_gives_what_a_fresh_one_gives(home: Home, bench: Workbenc
 
 
 def test_frozen_layers_do_not_change_and_the_others_do(home: Home, bench: Workbench) -> None:
-    published = bench.network("vgg-mini", (32, 32)).get_weights()
+    published = bench.network("vgg-mini", (32, 32), vgg_mini(home)).get_weights()
     run(spec(home, frozen_layers=15), bench)
-    network, _ = bench._networks["vgg-mini", (32, 32)]
+    network, _ = bench._networks["vgg-mini", (32, 32), vgg_mini(home)]
     frozen = sum(len(layer.weights) for layer in network.layers[:15])
     trained = network.get_weights()
     assert all(map(np.array_equal, trained[:frozen], published[:frozen]))
@@ -306,10 +320,31 @@ def test_a_dataset_that_has_changed(home: Home, bench: Workbench) -> None:
     assert "has changed since the sweep began" in outcome.failure.message
 
 
+def test_weights_that_have_changed(home: Home, bench: Workbench) -> None:
+    outcome, _ = run(replace(spec(home), weights_digest="0" * 64), bench)
+    assert outcome.failure is not None
+    assert outcome.failure.kind == "data"
+    assert "the weights of vgg-mini were 000000000000, now they are" in outcome.failure.message
+
+
+def test_values_that_do_not_go_together(home: Home, bench: Workbench) -> None:
+    for params, words in (
+        ({"output": "sigmoid"}, "output=sigmoid is for two classes, digits has 10"),
+        ({"schedule": "plateau", "decay": 2.0}, "would raise the learning rate"),
+        ({"image_size": 8}, "needs images of at least"),
+    ):
+        outcome, _ = run(spec(home, **params), bench)
+        assert outcome.failure is not None
+        assert outcome.failure.kind == "configuration"
+        assert words in outcome.failure.message
+
+
 def test_a_strategy_that_raises_is_named(
     home: Home, bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken:
+        facts = StrategyFacts("fine-tune", "broken")
+
         def plan(self, params: object, problem: object) -> None:
             raise RuntimeError("no idea")
 

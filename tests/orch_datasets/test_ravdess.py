@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from orch import catalog, registry
+from orch import catalog, registry, search_space
 from orch.contracts import Split
-from orch.errors import DataError
+from orch.errors import DataError, UsageError
 from orch.home import Home
 from orch.testing import DatasetContract, silent
 from orch_datasets import ravdess
@@ -154,6 +154,7 @@ def test_a_file_is_seen_as_the_example_it_was(home: Home, tmp_path: Path) -> Non
 def test_songs_and_second_copies_are_left_out(home: Home, tmp_path: Path) -> None:
     source = tiny(tmp_path / "x", "flac")
     clip(source / "copy", 1, 1, "flac")
+    clip(source / "copy", 1, 1, "wav")  # the same clip at another rate
     song = clip(source, 1, 1, "flac", take=2)
     song.rename(song.with_name(song.name.replace("03-01", "03-02")))
     there = catalog.install(home, "ravdess", source, silent)
@@ -233,6 +234,24 @@ def test_an_option_out_of_range_is_said(orch) -> None:
     ran = orch("sweep", "digits", "--split", "random")
     assert ran.code == 2
     assert "digits has no option 'split'" in ran.err
+
+
+def test_the_same_choice_is_written_in_one_way() -> None:
+    facts = Ravdess.facts
+    assert search_space.options(facts, {"trim": "30"}) == search_space.options(facts, {})
+    assert "fold" not in search_space.options(facts, {"split": "random"})
+    with pytest.raises(UsageError, match="the option fold has no effect here") as caught:
+        search_space.options(facts, {"split": "random", "fold": "2"})
+    assert "split=actor" in caught.value.hint
+
+
+def test_clips_of_one_fold_can_be_added_for_a_random_split(orch, tmp_path: Path) -> None:
+    for emotion in range(1, 9):
+        clip(tmp_path / "x", emotion, 2, "flac")
+        clip(tmp_path / "x", emotion, 2, "flac", take=2)
+    ran = orch("datasets", "add", "ravdess", "--from", str(tmp_path / "x"), "--split", "random")
+    assert ran.code == 0, ran.err
+    assert "train 8, validation 8" in ran.err
 
 
 def test_facts_carry_recipes_and_options() -> None:

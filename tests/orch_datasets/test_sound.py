@@ -169,5 +169,24 @@ def test_too_slow_or_too_long(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     soundfile.write(path, np.zeros(1000, np.int16), 4000)
     refused(path, "at 4,000 Hz: accepted are")
-    soundfile.write(path, np.zeros(8000 * 601, np.int16), 8000)
-    refused(path, "up to 600 s")
+    soundfile.write(path, np.zeros(8000 * 121, np.int16), 8000)
+    refused(path, "up to 120 s")
+
+
+def test_a_rate_that_would_take_a_gigabyte_to_resample(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, np.zeros(400, np.int16), 1_000_003)
+    refused(path, "at 1,000,003 Hz: accepted are 8,000 to 192,000 Hz")
+
+
+def test_many_channels_are_mixed_as_they_are_read(tmp_path: Path) -> None:
+    import tracemalloc
+
+    path = tmp_path / "x.flac"
+    soundfile.write(path, np.zeros((96_000 * 20, 8), np.int16), 96_000)
+    tracemalloc.start()
+    samples, _ = sound.read_clip(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(samples) == 96_000 * 20
+    assert most < 5 * samples.nbytes  # 8 channels at once would be 8 times

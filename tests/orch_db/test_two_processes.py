@@ -54,7 +54,7 @@ def sweep(number: int) -> SweepRecord:
 def test_others_that_come_and_go_take_no_row_away(tmp_path: Path, script: str) -> None:
     url = f"sqlite:///{tmp_path}/orch.db"
     store = Store.open(url)
-    for number in range(30):
+    for number in range(4):
         store.add_sweep(sweep(number))
         Queries.open(url).close()
         other = subprocess.run(
@@ -63,8 +63,6 @@ def test_others_that_come_and_go_take_no_row_away(tmp_path: Path, script: str) -
         if script == READER:
             assert other.stdout == f"{number + 1}\n"
         assert (tmp_path / "orch.db-wal").exists(), "the log was deleted under its writer"
-        if number >= 3:
-            break
     store.close()
     with sqlite3.connect(tmp_path / "orch.db") as database:
         assert database.execute("SELECT count(*) FROM sweeps").fetchone() == (4,)

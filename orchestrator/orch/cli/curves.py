@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orch.errors import UsageError
+from orch.cli.door import cannot_write
+from orch.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from orch_db.records import EpochRecord
@@ -74,12 +75,19 @@ def check(file: Path) -> None:
 
 
 def save(file: Path, title: str, epochs: Sequence[EpochRecord]) -> None:
-    """Write both plots as a PNG picture."""
+    """Write both plots as a PNG picture.
+
+    Raises:
+        NotFoundError: there is no epoch to draw.
+        StorageError: the file cannot be written.
+    """
+    if not epochs:
+        raise NotFoundError(f"there is no epoch to draw; {file} was not written", "orch trials")
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(10, 4), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     axes: Any = figure.subplots(1, 2)
     for axis, pair in zip(axes, SHOWN, strict=True):
         for name, label in zip(pair, ("training", "validation"), strict=True):
@@ -92,4 +100,7 @@ def save(file: Path, title: str, epochs: Sequence[EpochRecord]) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         axis.legend()
-    figure.savefig(file, dpi=120)
+    try:
+        figure.savefig(file, dpi=120)
+    except OSError as error:
+        raise cannot_write(file, error) from error

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orch.cli import output
+from orch.cli import options, output
 from orch.cli.door import enter
 from orch.cli.nouns import noun
 from orch.errors import NotFoundError
@@ -64,14 +64,18 @@ def add(
     source: Annotated[
         Path | None, typer.Option("--from", help="An archive or folder that you have.")
     ] = None,
+    split: options.Split = None,
+    chosen: options.Chosen = None,
 ) -> None:
     """Add a dataset: fetch it from its publisher, or take it from a local archive or folder."""
-    from orch import catalog
+    from orch import catalog, registry, search_space
     from orch.cli.live import steps
 
     _, home = enter()
+    stated = options.read(chosen, split)
+    wanted = search_space.options(registry.load_dataset(name).facts, stated)
     with steps() as progress:
-        installed = catalog.install(home, name, source, progress)
+        installed = catalog.install(home, name, source, progress, wanted)
     counts = ", ".join(f"{split} {count}" for split, count in installed.examples.items())
     output.say(f"{name} is added: {counts}, digest {installed.digest[:12]}")
     output.say(f"Next: orch sweep {name}")

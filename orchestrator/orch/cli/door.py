@@ -48,7 +48,15 @@ def divert_native_stderr(home: Home) -> None:
     screen = os.dup(2)
     with (home.logs / "driver.log").open("ab") as log:
         os.dup2(log.fileno(), 2)
-    sys.stderr = os.fdopen(screen, "w", buffering=1)
+    sys.stderr = os.fdopen(screen, "w", buffering=1, errors="backslashreplace")
+
+
+def cannot_write(path: Path, error: OSError) -> StorageError:
+    """Say that a file which the user asked for could not be written."""
+    return StorageError(
+        f"{path} cannot be written ({error.strerror or error}); nothing else was changed",
+        "give another place",
+    )
 
 
 @contextmanager

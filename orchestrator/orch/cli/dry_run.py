@@ -7,8 +7,9 @@ from dataclasses import asdict
 from orch import space, views
 from orch.cli import output
 from orch.home import Home
+from orch.search_space import starting_recipe
 from orch.settings import Settings
-from orch.spec import PlannedSweep, starting_recipe
+from orch.spec import PlannedSweep
 from orch.training import cuts
 
 
@@ -20,11 +21,13 @@ def show_plan(planned: PlannedSweep, settings: Settings, home: Home, as_json: bo
             views.document(dry_run=True, **spec.to_json(), first_plan=asdict(planned.first_plan))
         )
         return
-    counts = planned.installed.examples
     rows = [
         ("dataset", f"{spec.dataset} {spec.dataset_digest[:12]}"),
         *(("option", pair) for pair in views.chosen_options(spec.dataset, spec.to_json())),
-        ("examples", f"{planned.problem.train_examples} to train on, of {counts['train']}"),
+        (
+            "examples",
+            f"{planned.problem.train_examples} to train on, of {planned.examples['train']}",
+        ),
         ("strategy", spec.strategy),
         ("backbone", f"{spec.backbone} {spec.weights_digest[:12]}"),
         ("objective", f"{spec.objective.metric}, {spec.objective.direction}"),
@@ -39,7 +42,7 @@ def show_plan(planned: PlannedSweep, settings: Settings, home: Home, as_json: bo
     print()
     searched = [(name, text, views.value(spec.first[name])) for name, text in spec.space.items()]
     output.show_table(("parameter", "space", "first trial"), searched)
-    recipe = starting_recipe(planned.problem.dataset, spec.strategy)
+    recipe = starting_recipe(planned.problem, spec.strategy)
     output.say(f"\nstarts from the recipe {spec.dataset}/{recipe.name}" if recipe else "")
     found = cuts.of_plan(planned.problem.backbone, planned.first_plan)
     stages = zip(planned.first_plan.stages, found, strict=True)

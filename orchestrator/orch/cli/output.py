@@ -20,12 +20,14 @@ Csv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values."
 
 WIDE = 10_000  # columns: what is piped is not folded
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_UNPRINTABLE = re.compile(r"[\x7f-\x9f\ud800-\udfff]")
 _CONTROL_BUT_LINES = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 def clean(text: str, lines: bool = False) -> str:
     """Strip control characters from text that came from outside; `lines` keeps line ends."""
-    return (_CONTROL_BUT_LINES if lines else _CONTROL).sub("", text)
+    shown = (_CONTROL_BUT_LINES if lines else _CONTROL).sub("", text)
+    return shown.encode("utf-8", "backslashreplace").decode()  # names of files may be any bytes
 
 
 def console(stderr: bool = False) -> Console:
@@ -64,7 +66,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = ""
         box=None,
         padding=(0, 1 if console().width < 100 else 2, 0, 0),
         header_style="bold",
-        title=Text(title) if title else None,
+        title=Text(clean(title)) if title else None,
         title_justify="left",
         pad_edge=False,
         show_edge=False,
@@ -72,7 +74,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = ""
     for at, name in enumerate(columns):
         numeric = bool(shown) and all(_NUMBER.match(row[at]) for row in shown)
         made.add_column(
-            Text(name),
+            Text(clean(name)),
             justify="right" if numeric else "left",
             overflow="fold",
             no_wrap=at == 0,  # what names a row stays in one piece, to be copied
@@ -131,7 +133,8 @@ def _csv_cell(value: Any) -> Any:
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print one JSON document on stdout; what is not a number in JSON becomes null."""
-    print(json.dumps(_finite(document), indent=2, ensure_ascii=False))
+    text = json.dumps(_finite(document), indent=2, ensure_ascii=False)
+    print(_UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", text))
 
 
 def _finite(value: Any) -> Any:

@@ -11,6 +11,8 @@ from orch.cli.door import enter_with_libraries, reading
 from orch.cli.nouns import noun
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orch.recipes import Published
     from orch.spec import PlannedSweep
     from orch_db.queries import Queries
@@ -29,7 +31,7 @@ def list_recipes(
     from orch import recipes, views
 
     with reading() as queries:
-        ours = queries.best_by_name()
+        ours = queries.best_of_recipes()
     documents = [
         {
             "name": each.name,
@@ -83,13 +85,29 @@ def reproduce(
     )
     with steps() as progress:
         planned = plan_sweep(recipes.request(chosen, limit, epochs), settings, home, progress)
+    run_and_show(
+        planned,
+        settings,
+        home,
+        strict=False,
+        as_json=as_json,
+        fresh=True,
+        show_result=comparing(planned),
+    )
+
+
+def comparing(planned: PlannedSweep) -> Callable[[Queries, str, bool], None] | None:
+    """What shows the result of a sweep that reproduces a recipe; None for any other sweep."""
+    from orch import recipes
+
+    name = planned.spec.recipe
+    if name is None:
+        return None
 
     def show(queries: Queries, sweep_id: str, as_json: bool) -> None:
-        _show(chosen, planned, queries, sweep_id, as_json)
+        _show(recipes.find(name), planned, queries, sweep_id, as_json)
 
-    run_and_show(
-        planned, settings, home, strict=False, as_json=as_json, fresh=True, show_result=show
-    )
+    return show
 
 
 def _show(
@@ -100,16 +118,17 @@ def _show(
 
     record = queries.sweep(sweep_id)
     trials = queries.trials(sweep_id)
-    if record is None or not trials:
+    if record is None:
         return
-    epochs = queries.epochs(trials[0].id)
+    epochs = queries.epochs(trials[0].id) if trials else []
     last = epochs[-1].metrics[record.metric] if epochs else None
-    document = recipes.comparison(chosen, planned, views.trial(trials[0]), last)
+    trial = views.trial(trials[0]) if trials else None
+    document = recipes.comparison(chosen, planned, trial, last)
     if as_json:
         output.print_json(views.document(sweep=record.id, **document))
         return
     tables.failures(trials)
-    if trials[0].state == "completed":
+    if trials and trials[0].state == "completed":
         _print(document, record, tables.epochs(trials[0]), output.duration(trials[0].seconds))
         output.say(f"\nNext:\n  orch trials show {trials[0].id[:6]}")
         output.say(f"  orch evaluate {trials[0].id[:6]}")

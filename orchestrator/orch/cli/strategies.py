@@ -41,7 +41,7 @@ def show(
     as_json: output.Json = False,
 ) -> None:
     """Show a strategy's parameters: what a sweep searches, the default, what is allowed."""
-    from orch import registry, space, views
+    from orch import registry, search_space, space, views
     from orch.contracts import Problem
     from orch.training import backbones
 
@@ -57,7 +57,7 @@ def show(
             space.render(each.allowed),
             each.help,
         )
-        for each in strategy.parameters(Problem(facts, described, 0))
+        for each in search_space.parameters(strategy, Problem(facts, described, 0))
     ]
     columns = ("parameter", "searched", "default", "allowed", "what it is")
     output.listing(

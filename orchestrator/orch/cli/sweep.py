@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orch.cli import output
+from orch.cli import options, output
 from orch.cli.door import database_url, enter_with_libraries
 from orch.errors import (
     InterruptedSweepError,
@@ -25,20 +25,6 @@ if TYPE_CHECKING:
     from orch.spec import PlannedSweep, SweepRequest
     from orch_db.queries import Queries
 
-SpaceOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-S",
-        metavar="NAME=SPACE",
-        help="Search or fix a parameter: log(a,b), uniform(a,b), int(a,b), choice(a,b), a value.",
-    ),
-]
-
-OptionsOption = Annotated[
-    list[str] | None,
-    typer.Option("-D", metavar="NAME=VALUE", help="Choose an option of the dataset."),
-]
-
 
 def sweep(
     dataset: Annotated[str | None, typer.Argument(help="What to train on.")] = None,
@@ -46,11 +32,9 @@ def sweep(
     backbone: Annotated[str | None, typer.Option(help="Pretrained network to start from.")] = None,
     trials: Annotated[int | None, typer.Option(help="How many configurations to try.")] = None,
     time: Annotated[str | None, typer.Option(help="Stop after 2h, 90m, 45s.")] = None,
-    space: SpaceOption = None,
-    split: Annotated[
-        str | None, typer.Option(help="How to split, where the dataset lets you choose.")
-    ] = None,
-    options: OptionsOption = None,
+    space: options.Space = None,
+    split: options.Split = None,
+    chosen: options.Chosen = None,
     limit: Annotated[
         int | None, typer.Option(help="Use so many examples, a share of each class.")
     ] = None,
@@ -80,14 +64,13 @@ def sweep(
         seed=seed if seed is not None else told.get("seed"),
         concurrent=concurrent,
         gpus_per_trial=gpus_per_trial,
-        keep=keep,
+        keep=keep if keep is not None else told.get("keep"),
         cpus_per_trial=cpus_per_trial,
         ray_address=ray_address,
     )
     words = {"strategy": strategy, "backbone": backbone, "metric": metric, "name": name}
     words |= {"dataset": dataset, "limit": limit, "time": time}
-    chosen = [*(options or []), *([f"split={split}"] if split else [])]
-    request = _request(told, words, space or [], chosen)
+    request = _request(told, words, space or [], options.read(chosen, split))
     from orch.cli.live import steps
 
     with steps() as progress:
@@ -109,7 +92,7 @@ def _told(file: Path | None) -> dict[str, Any]:
 
 
 def _request(
-    told: dict[str, Any], words: dict[str, Any], stated: list[str], chosen: list[str]
+    told: dict[str, Any], words: dict[str, Any], stated: list[str], chosen: dict[str, str]
 ) -> SweepRequest:
     from orch.spec import SweepRequest, parse_duration
 
@@ -118,10 +101,11 @@ def _request(
         raise UsageError("no dataset was named", "orch datasets lists them: orch sweep digits")
     duration = merged.pop("time")
     given = {name: word for name, word in merged.items() if word is not None}
-    space = _texts(told.get("space", {})) | _pairs("-S", stated, "learning_rate='log(1e-5,1e-2)'")
-    options = _texts(told.get("options", {})) | _pairs("-D", chosen, "split=random")
+    given_space = options.pairs("-S", stated, "learning_rate='log(1e-5,1e-2)'")
+    space = _texts(told.get("space", {})) | given_space
+    of_dataset = _texts(told.get("options", {})) | chosen
     seconds = parse_duration(str(duration)) if duration is not None else None
-    return SweepRequest(**given, seconds=seconds, space=space, options=options)
+    return SweepRequest(**given, seconds=seconds, space=space, options=of_dataset)
 
 
 def _texts(table: dict[str, Any]) -> dict[str, str]:
@@ -129,19 +113,6 @@ def _texts(table: dict[str, Any]) -> dict[str, str]:
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in table.items()
     }
-
-
-def _pairs(flag: str, items: list[str], example: str) -> dict[str, str]:
-    """Read what was given as NAME=TEXT, each name once."""
-    found: dict[str, str] = {}
-    for item in items:
-        name, equals, text = (part.strip() for part in item.partition("="))
-        if not equals:
-            raise UsageError(f"{flag} {item} says no value", f"write {flag} {example}")
-        if name in found:
-            raise UsageError(f"{flag} {name} is given twice", "give each parameter once")
-        found[name] = text
-    return found
 
 
 def run_and_show(

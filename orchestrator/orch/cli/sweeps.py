@@ -73,6 +73,7 @@ def show(sweep: Id, as_json: output.Json = False) -> None:
         ("id", record.id),
         ("state", record.state),
         ("dataset", f"{record.dataset} {record.spec.get('dataset_digest', '')[:12]}"),
+        *(("option", pair) for pair in views.chosen_options(record.dataset, record.spec)),
         ("limit", record.spec.get("limit")),
         ("strategy", record.strategy),
         ("backbone", record.backbone),
@@ -97,6 +98,7 @@ def resume(
     as_json: output.Json = False,
 ) -> None:
     """Go on with a sweep that was interrupted: what ended stays, the rest runs."""
+    from orch.cli import recipes
     from orch.cli.live import steps
     from orch.cli.sweep import run_and_show
     from orch.sweep import plan_again, require_sweep
@@ -106,4 +108,12 @@ def resume(
         record = require_sweep(queries, sweep)
     with steps() as progress:
         planned = plan_again(record, settings, home, progress)
-    run_and_show(planned, settings, home, strict=strict, as_json=as_json, fresh=False)
+    run_and_show(
+        planned,
+        settings,
+        home,
+        strict=strict,
+        as_json=as_json,
+        fresh=False,
+        show_result=recipes.comparing(planned),
+    )

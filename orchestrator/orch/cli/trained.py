@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orch.cli import output
-from orch.cli.door import enter_with_libraries, reading
+from orch.cli.door import cannot_write, enter_with_libraries, reading
 from orch.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ def _read(trained: Trained, files: list[Path]) -> tuple[dict[Path, Any], dict[Pa
             images[file] = inference.read(trained, file)
         except DataError as error:
             errors[file] = error.message.removesuffix("; nothing was changed")
+        except OSError as error:
+            errors[file] = f"{file} cannot be read ({error.strerror})"
     return images, errors
 
 
@@ -163,9 +165,14 @@ def export(
     if not to.parent.is_dir():
         raise UsageError(f"the folder {to.parent} does not exist; nothing was written")
     trained = _load(trial)
-    unfinished = to.with_name(f".{to.name}.keras")
-    trained.model.save(unfinished)
-    unfinished.replace(to)
+    unfinished = to.with_name(f".{to.name}")
+    try:
+        trained.model.save(unfinished)
+        unfinished.replace(to)
+    except OSError as error:
+        raise cannot_write(to, error) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
     height, width = trained.plan.image.size
     output.say(
         f"{to} is written: uint8 images (n, {height}, {width}, 3) in, out the probabilities of "
@@ -178,7 +185,6 @@ def _load(prefix: str) -> Trained:
     from orch.sweep import require_trial
     from orch.training import inference
     from orch.training.workbench import Workbench
-    from orch.trials import plan_from_json
 
     settings, home = enter_with_libraries()
     with reading() as queries:
@@ -186,6 +192,6 @@ def _load(prefix: str) -> Trained:
     spec = SweepSpec.from_json(sweep.spec)
     return inference.load(
         spec.trial(record.number, record.params, record.seed, record.attempt),
-        plan_from_json(record.plan),
+        record.plan,
         Workbench(home, settings.verify_store),
     )

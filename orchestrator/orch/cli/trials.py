@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orch.cli import curves, output
-from orch.cli.door import reading
+from orch.cli.door import enter, reading
 from orch.cli.nouns import noun
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def list_trials(
         trials = queries.trials(record.id) if record else []
     names = views.searched(record.spec.get("space")) if record else []
     searched = [name for name in names if name not in tables.SHOWN_ELSEWHERE]
-    columns = ["n", "trial", "state", "score", "frozen", *searched, "time", "failure"]
+    columns = ["n", "trial", "state", "score", "frozen", *searched, "time", "weights", "failure"]
+    kept = _with_weights(trials)
     rows = [
         [
             trial.number,
@@ -47,13 +48,15 @@ def list_trials(
             tables.frozen(trial),
             *(views.value(trial.params.get(name)) for name in searched),
             output.duration(trial.seconds),
+            "kept" if trial.id in kept else None,
             trial.failure_kind,
         ]
         for trial in trials
     ]
     output.listing(
         views.document(
-            sweep=record.id if record else None, trials=[views.trial(each) for each in trials]
+            sweep=record.id if record else None,
+            trials=[{**views.trial(each), "weights": each.id in kept} for each in trials],
         ),
         columns,
         rows,
@@ -61,6 +64,12 @@ def list_trials(
         as_csv=as_csv,
         empty="no sweep was run yet; try: orch sweep digits --trials 12",
     )
+
+
+def _with_weights(trials: list[TrialRecord]) -> set[str]:
+    """The ids of those trials whose weights are in this home."""
+    _, home = enter()
+    return {each.id for each in trials if (home.checkpoints / f"{each.id}.npz").is_file()}
 
 
 @app.command("show")
@@ -79,7 +88,9 @@ def show(
         record, sweep = require_trial(queries, trial)
         epochs = queries.epochs(record.id)
     if as_json:
-        output.print_json(views.document(**views.trial(record, epochs)))
+        options = sweep.spec.get("dataset_options") or {}
+        shown = {**views.trial(record, epochs), "dataset_options": options}
+        output.print_json(views.document(**shown))
     else:
         _show(record, sweep, epochs)
     if png is not None:
@@ -94,6 +105,7 @@ def _show(record: TrialRecord, sweep: SweepRecord, epochs: list[EpochRecord]) ->
     rows = [
         ("id", record.id),
         ("sweep", f"{record.sweep_id[:6]} {sweep.name}"),
+        *(("option", pair) for pair in views.chosen_options(sweep.dataset, sweep.spec)),
         ("state", record.state),
         (sweep.metric, record.score),
         ("best epoch", tables.epochs(record)),

@@ -30,7 +30,7 @@ class Worker(tune.Trainable):
         """Prepare the process, once, and begin with its first trial."""
         assert setting is not None
         _before_keras(setting)
-        from orch.training.trial import Workbench
+        from orch.training.workbench import Workbench
 
         self._bench = Workbench(setting.home, setting.verify_store)
         self._running: Generator[EpochReport, None, TrialOutcome] | None = None

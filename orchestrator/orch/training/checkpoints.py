@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,19 @@ Weights = Mapping[str, NDArray[Any]]
 
 def take(network: Any, head: Any, frozen_layers: int) -> dict[str, NDArray[Any]]:
     """Copy the weights of the head and of the backbone's layers from `frozen_layers` on."""
-    trained = [*network.layers[frozen_layers:], head]
     return {
-        f"{layer.name}/{position}": np.array(weight)
-        for layer in trained
+        f"{name}/{position}": np.array(weight)
+        for name, layer in _layers(network, head)[frozen_layers:]
         for position, weight in enumerate(layer.get_weights())
     }
+
+
+def _layers(network: Any, head: Any) -> list[tuple[str, Any]]:
+    """Every layer with a name that is the same in each build of the network.
+
+    Keras numbers layers that the network does not name as it builds them, so position it is.
+    """
+    return [*((str(at), layer) for at, layer in enumerate(network.layers)), ("head", head)]
 
 
 def put(network: Any, head: Any, weights: Weights) -> None:
@@ -39,15 +46,19 @@ def put(network: Any, head: Any, weights: Weights) -> None:
     Raises:
         DataError: a weight is missing or has another shape than the network.
     """
-    for layer in (*network.layers, head):
+    known: set[str] = set()
+    for name, layer in _layers(network, head):
         there = layer.get_weights()
-        names = [f"{layer.name}/{position}" for position in range(len(there))]
-        found = [weights[name] for name in names if name in weights]
-        if not found:
+        names = [f"{name}/{position}" for position in range(len(there))]
+        found = [weights[each] for each in names if each in weights]
+        if not found and layer is not head:
             continue
         if [each.shape for each in found] != [each.shape for each in there]:
             raise DataError(f"the weights of {layer.name} do not fit the network they are kept for")
         layer.set_weights(found)
+        known.update(names)
+    if unknown := weights.keys() - known:
+        raise DataError(f"the network has no weights {', '.join(sorted(unknown)[:3])}")
 
 
 def path(folder: Path, trial_id: str) -> Path:
@@ -61,7 +72,8 @@ def save(file: Path, weights: Weights) -> None:
     handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, allow_pickle=False, **dict(weights))
+            write: Any = np.savez  # the stubs take a name for an option
+            write(stream, **weights)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, file)
@@ -79,7 +91,10 @@ def load(file: Path) -> dict[str, NDArray[Any]]:
         FileNotFoundError: it is not there.
     """
     try:
-        with np.load(file, allow_pickle=False) as content:
+        content = np.load(file, allow_pickle=False)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            raise ValueError("it is one array")
+        with content:
             return {name: content[name] for name in content.files}
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(
@@ -104,3 +119,12 @@ class Kept:
         for _, dropped in self._best[self.count :]:
             path(self.folder, dropped).unlink(missing_ok=True)
         del self._best[self.count :]
+
+    def tidy(self, trial_ids: Iterable[str]) -> None:
+        """Delete what is left of these trials but for the best: saved, and then not counted."""
+        best = {trial_id for _, trial_id in self._best}
+        for trial_id in trial_ids:
+            if trial_id not in best:
+                path(self.folder, trial_id).unlink(missing_ok=True)
+            for unfinished in self.folder.glob(f".{trial_id}.npz.*"):
+                unfinished.unlink(missing_ok=True)

@@ -30,6 +30,11 @@ class Cut:
     name: str
     reason: str
 
+    @classmethod
+    def none(cls, reason: str) -> Cut:
+        """No cut: the whole network runs, and why."""
+        return cls(0, "none", reason)
+
 
 def choose(facts: BackboneFacts, frozen_layers: int) -> Cut:
     """The deepest legal cut for a network whose first `frozen_layers` layers are frozen."""
@@ -59,7 +64,5 @@ def trained_from(plan: Plan) -> list[int]:
 def of_plan(facts: BackboneFacts, plan: Plan) -> list[Cut]:
     """The cut of each stage of a plan: what an earlier stage trained is not the same for all."""
     if plan.augmentation != Augmentation():
-        return [Cut(0, "none", "augmentation changes the examples in every epoch")] * len(
-            plan.stages
-        )
+        return [Cut.none("augmentation changes the examples in every epoch")] * len(plan.stages)
     return [choose(facts, frozen) for frozen in trained_from(plan)]

@@ -39,15 +39,17 @@ class Reader:
     network: Any
     facts: BackboneFacts
 
-    def affordable(self, cut: Cut, count: int) -> Cut:
-        """The cut, or none where the features of `count` examples would crowd the disk."""
+    def affordable(self, cut: Cut, roles: Sequence[Selection]) -> Cut:
+        """The cut, or none where features that are not stored yet would crowd the disk."""
         if not cut.layers:
             return cut
+        missing = [r for r in roles if not self.bench.store.has(self._key(r, cut))]
+        count = sum(len(role.indices) for role in missing)
         needed = count * models.feature_bytes(self.network, cut, self.plan.head)
         free = self.bench.free_bytes()
         if needed * DISK_SHARE <= free:
             return cut
-        return Cut(0, "none", f"its features take {needed:,} bytes of {free:,} that are free")
+        return Cut.none(f"its features take {needed:,} bytes of {free:,} that are free")
 
     def read(self, chosen: Selection, cut: Cut, wanted: Sequence[Cut] = ()) -> Examples:
         """The chosen examples as a model behind `cut` reads them.
@@ -113,7 +115,7 @@ class Reader:
             "what": "features",
             "of": self._decoded(chosen)[0],
             "backbone": self.spec.backbone,
-            "weights": self.bench.weights(self.spec.backbone).digest,
+            "weights": self.spec.weights_digest,
             "upsample": self.plan.image.upsample,
             "cut": cut.layers,
             "pooling": self.plan.head.pooling if early else "none",

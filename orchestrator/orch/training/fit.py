@@ -46,8 +46,9 @@ def train(
     stage: Stage,
     objective: Objective,
     rng: np.random.Generator,
+    done: int = 0,
 ) -> Iterator[EpochMetrics]:
-    """Train a compiled model for a stage, yielding after each epoch.
+    """Train a compiled model for a stage, yielding after each epoch; `done` were before it.
 
     Each epoch is a full shuffle. Batches have one size, so that the model is traced once: the
     last batch of an epoch is completed with examples of the one before it.
@@ -67,7 +68,7 @@ def train(
         metrics = {**logs, **judged, "learning_rate": rate}
         for name, value in metrics.items():
             if not math.isfinite(value):
-                raise NotFiniteError(f"{name} is {value} after epoch {len(values) + 1}")
+                raise NotFiniteError(f"{name} is {value} after epoch {done + len(values) + 1}")
         values.append(_objective(metrics, objective))
         yield EpochMetrics(metrics, time.monotonic() - started)
         if stage.patience is not None and schedules.stalled(values, objective) >= stage.patience:

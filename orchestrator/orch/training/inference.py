@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from orch.training.cuts import Cut
 from orch.training.examples import Selection
 from orch.training.features import Reader
 from orch.training.workbench import Workbench
-from orch.trials import TrialSpec
+from orch.trials import TrialSpec, plan_from_json
 
-WHOLE = Cut(0, "none", "everything is computed")
+WHOLE = Cut.none("everything is computed")
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Trained:
         return models.trained_part(self.network, self.spec.backbone, self.plan, WHOLE, self.head)
 
 
-def load(spec: TrialSpec, plan: Plan, bench: Workbench) -> Trained:
-    """Put the kept weights of a trial into its network.
+def load(spec: TrialSpec, plan: Mapping[str, Any], bench: Workbench) -> Trained:
+    """Put the kept weights of a trial into its network; `plan` is its plan as plain values.
 
     Raises:
         NotFoundError: its weights were not kept.
-        DataError: they are damaged, or the published weights are gone.
+        DataError: they are damaged, or the published weights are gone or others.
     """
     try:
         weights = checkpoints.load(checkpoints.path(bench.home.checkpoints, spec.id))
@@ -55,10 +55,11 @@ def load(spec: TrialSpec, plan: Plan, bench: Workbench) -> Trained:
             f"orch trials --sweep {spec.sweep[:6]} says which; orch sweep --keep N keeps more",
         ) from None
     facts = registry.load_dataset(spec.dataset, spec.dataset_options).facts
-    network = bench.network(spec.backbone, models.network_size(plan.image))
-    head = models.head(network, plan, len(facts.classes))
+    read = plan_from_json(plan)
+    network = bench.network(spec.backbone, models.network_size(read.image), spec.weights_digest)
+    head = models.head(network, read, len(facts.classes))
     checkpoints.put(network, head, weights)
-    return Trained(spec, plan, bench, facts.classes, network, head)
+    return Trained(spec, read, bench, facts.classes, network, head)
 
 
 def read(trained: Trained, path: Path) -> NDArray[np.uint8]:
@@ -101,7 +102,7 @@ def judge(trained: Trained, split: str) -> tuple[NDArray[np.int64], NDArray[np.f
         raise NotFoundError.among("split", split, {*splits, "validation"})
     facts = backbones.describe(bench.home, spec.backbone)
     reader = Reader(spec, bench, plan, trained.network, facts)
-    cut = reader.affordable(cuts.of_plan(facts, plan)[-1], len(chosen.indices))
+    cut = reader.affordable(cuts.of_plan(facts, plan)[-1], [chosen])
     found = reader.read(chosen, cut)
     model = models.trained_part(trained.network, spec.backbone, plan, cut, trained.head)
     return found.labels, fit.probabilities(model, found.inputs, fit.EVALUATION_BATCH)

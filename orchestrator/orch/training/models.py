@@ -51,8 +51,8 @@ def head(network: Any, plan: Plan, classes: int) -> Any:
     return keras.Model(inputs, _classify(inputs, plan.head, classes), name="head")
 
 
-def trained_part(network: Any, backbone: str, plan: Plan, cut: Cut, top: Any) -> Any:
-    """The model behind the cut: features, or uint8 examples where there is no cut → `top`."""
+def trained_part(network: Any, backbone: str, plan: Plan, cut: Cut, head: Any) -> Any:
+    """The model behind the cut: features, or uint8 examples where there is no cut → `head`."""
     import keras
 
     if cut.layers == 0:
@@ -65,7 +65,7 @@ def trained_part(network: Any, backbone: str, plan: Plan, cut: Cut, top: Any) ->
         features = inputs if whole else keras.Model(crossing, network.output)(inputs)
     if not pooled_early(network, cut, plan.head):
         features = _pool(features, plan.head)
-    return keras.Model(inputs, top(features))
+    return keras.Model(inputs, head(features))
 
 
 def feature_shape(network: Any, cut: Cut, head: Head) -> tuple[int, ...]:

@@ -6,16 +6,18 @@ words → TrialSpec → plan → decoded examples → features → epochs → ou
 from __future__ import annotations
 
 import errno
+import sys
 import time
 import traceback
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
-from orch import registry
+from orch import plans, registry
 from orch.contracts import BackboneFacts, Plan, Problem, Stage
-from orch.errors import DataError, PluginError, StorageError, first_line
+from orch.errors import DataError, PluginError, StorageError, UsageError, first_line
 from orch.training import backbones, checkpoints, cuts, examples, fit, models
 from orch.training.cuts import Cut
 from orch.training.examples import Selection
@@ -92,29 +94,43 @@ def _train(
     facts = backbones.describe(bench.home, spec.backbone)
     plan, classes = make_plan(spec, facts, len(roles[0].indices))
     progress.plan = plan
-    network = bench.network(spec.backbone, models.network_size(plan.image))
+    network = bench.network(spec.backbone, models.network_size(plan.image), spec.weights_digest)
     reader = Reader(spec, bench, plan, network, facts)
     stages = _stages(reader, roles)
     progress.cut = stages[-1].cut
     keras.utils.set_random_seed(spec.seed)  # only now: loading a network draws numbers too
-    top = models.head(network, plan, classes)
+    head = models.head(network, plan, classes)
     rng = np.random.default_rng(spec.seed)
     for number, ready in enumerate(stages, start=1):
         models.freeze(network, ready.stage.frozen_layers)
-        model = models.trained_part(network, spec.backbone, plan, ready.cut, top)
+        model = models.trained_part(network, spec.backbone, plan, ready.cut, head)
         models.compile_for(model, ready.stage, plan.head)
         best: tuple[float, checkpoints.Weights] | None = None
         for epoch in fit.train(
-            model, ready.train, ready.validation, ready.stage, spec.objective, rng
+            model,
+            ready.train,
+            ready.validation,
+            ready.stage,
+            spec.objective,
+            rng,
+            progress.epochs,
         ):
             value = epoch.metrics[spec.objective.metric]
             if best is None or spec.objective.better(value, best[0]):
-                best = value, checkpoints.take(network, top, ready.trained_from)
+                best = value, checkpoints.take(network, head, ready.trained_from)
             yield progress.note(spec, number, epoch, best[1])
         if ready.stage.restore_best and best is not None:
-            checkpoints.put(network, top, best[1])
+            checkpoints.put(network, head, best[1])
     if spec.keep and progress.weights is not None:
-        checkpoints.save(checkpoints.path(bench.home.checkpoints, spec.id), progress.weights)
+        _keep(checkpoints.path(bench.home.checkpoints, spec.id), progress.weights)
+
+
+def _keep(file: Path, weights: checkpoints.Weights) -> None:
+    """Save a checkpoint; a disk that refuses it takes nothing from the trial's result."""
+    try:
+        checkpoints.save(file, weights)
+    except OSError as error:
+        print(f"{file} was not written: {error}", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -130,8 +146,8 @@ class _Ready:
 
 def _stages(reader: Reader, roles: tuple[Selection, Selection]) -> list[_Ready]:
     """Read the inputs of every stage, while the network still is as it was published."""
-    plan, count = reader.plan, sum(len(role.indices) for role in roles)
-    found = [reader.affordable(cut, count) for cut in cuts.of_plan(reader.facts, plan)]
+    plan = reader.plan
+    found = [reader.affordable(cut, roles) for cut in cuts.of_plan(reader.facts, plan)]
     least = cuts.trained_from(plan)
     return [
         _Ready(stage, cut, first, *(reader.read(role, cut, found) for role in roles))
@@ -143,15 +159,13 @@ def make_plan(spec: TrialSpec, facts: BackboneFacts, train_examples: int) -> tup
     """Ask the strategy for its plan; returns it and the number of classes.
 
     Raises:
-        PluginError: the strategy raised or returned no plan.
+        PluginError, UsageError: as `plans.make`.
     """
     dataset = registry.load_dataset(spec.dataset, spec.dataset_options).facts
-    strategy = registry.load_strategy(spec.strategy)
-    with registry.blaming("strategy", spec.strategy):
-        plan = strategy.plan(spec.params, Problem(dataset, facts, train_examples))
-    if not isinstance(plan, Plan):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise PluginError(f"the strategy {spec.strategy!r} returned {type(plan).__name__}, no Plan")
-    return plan, len(dataset.classes)
+    problem = Problem(dataset, facts, train_examples)
+    return plans.make(registry.load_strategy(spec.strategy), spec.params, problem), len(
+        dataset.classes
+    )
 
 
 def classify(error: Exception) -> FailureKind:
@@ -162,6 +176,8 @@ def classify(error: Exception) -> FailureKind:
             return "not finite"
         case PluginError():
             return "plugin"
+        case UsageError():
+            return "configuration"
         case DataError():
             return "data"
         case StorageError():

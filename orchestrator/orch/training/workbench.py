@@ -22,16 +22,25 @@ class Workbench:
     def __init__(self, home: Home, verify_store: bool = True) -> None:
         self.home = home
         self.store = ArrayStore(home.store, verify_store)
-        self._networks: dict[tuple[str, tuple[int, int]], tuple[Any, list[NDArray[Any]]]] = {}
+        self._networks: dict[tuple[str, tuple[int, int], str], tuple[Any, list[NDArray[Any]]]] = {}
         self._splits: dict[str, Mapping[str, Split]] = {}
 
-    def network(self, name: str, size: tuple[int, int]) -> Any:
-        """A backbone with its published weights, whatever a trial before did to them."""
-        if (name, size) not in self._networks:
+    def network(self, name: str, size: tuple[int, int], digest: str) -> Any:
+        """A backbone with the weights of this digest, whatever a trial before did to them.
+
+        Raises:
+            DataError: the weights are not there, or are others now.
+        """
+        if (name, size, digest) not in self._networks:
             weights = self.weights(name)
+            if weights.digest != digest:
+                raise DataError(
+                    f"the weights of {name} were {digest[:12]}, now they are {weights.digest[:12]}",
+                    f"put the former ones back: orch backbones add {name} --from FILE",
+                )
             network = backbones.load(name, size, weights)
-            self._networks[name, size] = network, network.get_weights()
-        network, published = self._networks[name, size]
+            self._networks[name, size, digest] = network, network.get_weights()
+        network, published = self._networks[name, size, digest]
         network.set_weights(published)
         return network
 

@@ -1,0 +1,52 @@
+"""Words that stand as NAME=TEXT: `-S` for the search space, `-D` for a dataset's options."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orch.errors import UsageError
+
+Space = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-S",
+        metavar="NAME=SPACE",
+        help="Search or fix a parameter: log(a,b), uniform(a,b), int(a,b), choice(a,b), a value.",
+    ),
+]
+Chosen = Annotated[
+    list[str] | None,
+    typer.Option("-D", metavar="NAME=VALUE", help="Choose an option of the dataset."),
+]
+Split = Annotated[
+    str | None, typer.Option(help="How to split, where the dataset lets you choose: -D split=…")
+]
+
+
+def read(chosen: list[str] | None, split: str | None) -> dict[str, str]:
+    """The options of the dataset that were given.
+
+    Raises:
+        UsageError: as `pairs`.
+    """
+    short = [f"split={split}"] if split is not None else []
+    return pairs("-D", [*(chosen or []), *short], "split=random")
+
+
+def pairs(flag: str, items: list[str], example: str) -> dict[str, str]:
+    """Read what was given as NAME=TEXT.
+
+    Raises:
+        UsageError: one has no value, or a name is given twice.
+    """
+    found: dict[str, str] = {}
+    for item in items:
+        name, equals, text = (part.strip() for part in item.partition("="))
+        if not equals:
+            raise UsageError(f"{flag} {item} says no value", f"write {flag} {example}")
+        if name in found:
+            raise UsageError(f"{flag} {name} is given twice", "give each parameter once")
+        found[name] = text
+    return found
