@@ -191,7 +191,8 @@ def test_no_trial_completes(command) -> None:
 def test_one_interrupt_drains_and_the_rest_is_resumed(command, tmp_path: Path) -> None:
     home = tmp_path / "home"
     process = command("sweep", "digits", "--trials", "5", "-S", "epochs=2", "-S", "mood=slow",
-                      "--strategy", "moody", "-S", "frozen_layers=choice(22,26)")  # fmt: skip
+                      "--strategy", "moody", "-S", "frozen_layers=choice(22,26)",
+                      "--keep", "4")  # fmt: skip
     wait_for_epoch(home, process)
     process.send_signal(signal.SIGINT)
     code, _, err = finish(process)
@@ -211,6 +212,9 @@ def test_one_interrupt_drains_and_the_rest_is_resumed(command, tmp_path: Path) -
     after = rows(home, "SELECT id, score, finished_at FROM trials")
     assert set(before) <= set(after)
     assert rows(home, "SELECT state FROM sweeps") == [("completed",)]
+    best = "SELECT id FROM trials ORDER BY score DESC, number LIMIT 4"
+    kept = {path.stem for path in (home / "checkpoints").iterdir()}
+    assert kept == {row[0] for row in rows(home, best)}, "--keep outlives a resume"
     code, _, err = finish(command("sweeps", "resume", sweep[:6]))
     assert code == 2
     assert "has completed" in err

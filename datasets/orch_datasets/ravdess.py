@@ -56,6 +56,12 @@ OPTIONS = (
     Option("mel_bands", DEFAULT.mel_bands, Int(16, 512), "height of the spectrogram in pixels"),
     Option("window", DEFAULT.window, Choice((256, 512, 1024, 2048, 4096)), "samples of a column"),
     Option("hop", DEFAULT.hop, Int(16, 4096), "samples from column to column"),
+    Option(
+        "level",
+        DEFAULT.level,
+        Choice(("fixed", "clip")),
+        "what is white: one level for all, so that loudness is seen, or each clip's loudest",
+    ),
     Option("decibels", DEFAULT.decibels, Uniform(10, 200), "range from black to white"),
     Option(
         "colours",
@@ -132,6 +138,7 @@ class Ravdess:
     window: int = DEFAULT.window
     hop: int = DEFAULT.hop
     decibels: float = DEFAULT.decibels
+    level: str = DEFAULT.level
     colours: str = DEFAULT.colours
 
     api = 1
@@ -192,7 +199,13 @@ class Ravdess:
     @property
     def _spectrogram(self) -> Spectrogram:
         return Spectrogram(
-            self.trim, self.mel_bands, self.window, self.hop, self.decibels, self.colours
+            self.trim,
+            self.mel_bands,
+            self.window,
+            self.hop,
+            self.decibels,
+            self.level,
+            self.colours,
         )
 
 

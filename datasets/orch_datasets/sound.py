@@ -23,6 +23,7 @@ RATES = (8_000, 192_000)  # of files that are read
 MAX_SECONDS = 120
 BLOCK = 1 << 20  # samples, of all channels together, that are decoded at a time
 SUFFIXES = (".wav", ".flac")
+FULL_SCALE = 30.0  # decibels over a mel power of 1; the loudest clip of RAVDESS reaches 29.4
 TRIM_FRAME, TRIM_HOP = 2048, 512  # samples, as librosa.effects.trim takes them
 
 Samples = NDArray[np.int16]
@@ -34,8 +35,9 @@ class Spectrogram:
 
     Silence more than `trim` decibels below the loudest moment is cut off at both ends (0 cuts
     nothing); `mel_bands` is the height in pixels; a column is computed from `window` samples,
-    every `hop` samples; `decibels` is the range from black to white; `colours` is "grey" or a
-    colour map of matplotlib.
+    every `hop` samples; `decibels` is the range from black to white. White is the level
+    FULL_SCALE, the same for all clips, so that loudness is seen, or with `level` "clip" the
+    loudest moment of each. `colours` is "grey" or a colour map of matplotlib.
     """
 
     trim: float = 30.0
@@ -43,6 +45,7 @@ class Spectrogram:
     window: int = 1024
     hop: int = 256
     decibels: float = 80.0
+    level: str = "fixed"
     colours: str = "grey"
 
 
@@ -133,7 +136,9 @@ def resampled(samples: NDArray[np.float32], rate: int) -> Samples:
 def picture(samples: Samples, wanted: Spectrogram) -> NDArray[np.uint8]:
     """A clip as uint8 (mel_bands, columns, 3): time to the right, low frequencies below."""
     heard = trimmed(samples.astype(np.float32) / 32767.0, wanted.trim)
-    level = decibels(mel_power(heard, wanted), wanted.decibels)
+    power = mel_power(heard, wanted)
+    white = 10 ** (FULL_SCALE / 10) if wanted.level == "fixed" else float(power.max())
+    level = decibels(power, white, wanted.decibels)
     shade = np.rint((level / wanted.decibels + 1) * 255).astype(np.uint8)[::-1]
     return _colours(wanted.colours)[shade]
 
@@ -157,10 +162,10 @@ def mel_power(samples: NDArray[np.float32], wanted: Spectrogram) -> NDArray[np.f
     return (mel_filters(wanted.window, wanted.mel_bands) @ power.T).astype(np.float32)
 
 
-def decibels(power: NDArray[np.float32], depth: float) -> NDArray[np.float32]:
-    """Power in decibels under its maximum, at most `depth` under it."""
-    level = 10 * np.log10(np.maximum(power, 1e-10) / max(float(power.max()), 1e-10))
-    return np.maximum(level, -depth)
+def decibels(power: NDArray[np.float32], white: float, depth: float) -> NDArray[np.float32]:
+    """Power in decibels under `white`, from 0 to `depth` under it."""
+    level = 10 * np.log10(np.maximum(power, 1e-10) / max(white, 1e-10))
+    return np.clip(level, -depth, 0.0)
 
 
 def _frames(samples: NDArray[np.float32], length: int, hop: int) -> NDArray[np.float32]:

@@ -42,7 +42,9 @@ def test_mel_spectrograms_are_librosas(window: int, bands: int) -> None:
     assert ours.shape == theirs.shape
     assert np.allclose(ours, theirs, rtol=1e-3, atol=1e-6 * theirs.max())
     expected = librosa.power_to_db(theirs, ref=np.max, top_db=80)
-    assert np.abs(sound.decibels(ours, 80.0) - expected).max() < TOLERANCE
+    assert np.abs(sound.decibels(ours, float(ours.max()), 80.0) - expected).max() < TOLERANCE
+    fixed = librosa.power_to_db(theirs, ref=1000.0, top_db=None)
+    assert np.abs(sound.decibels(ours, 1000.0, 80.0) - np.clip(fixed, -80, 0)).max() < TOLERANCE
 
 
 @pytest.mark.parametrize("below", [20.0, 30.0, 60.0])
@@ -88,6 +90,14 @@ def test_any_clip_becomes_a_picture(length: int, loud: int, colours: str) -> Non
     assert image.shape[0] == 128
     assert image.shape[1] >= 1
     assert image.shape[2] == 3
+
+
+def test_loudness_is_seen_unless_each_clip_is_its_own_measure() -> None:
+    loud, soft = (sound.resampled(speech() * factor, RATE) for factor in (1.0, 0.1))
+    heard = [sound.picture(each, Spectrogram()).max() for each in (loud, soft)]
+    assert heard[0] - heard[1] == pytest.approx(20 / 80 * 255, abs=2)
+    levelled = [sound.picture(each, Spectrogram(level="clip")).max() for each in (loud, soft)]
+    assert levelled == [255, 255]
 
 
 def test_colours_are_matplotlibs() -> None:
