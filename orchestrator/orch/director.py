@@ -19,7 +19,7 @@ from orch.search import Ending, Search
 from orch.spec import SweepSpec
 from orch.training import cuts
 from orch.training.checkpoints import Kept
-from orch.trials import EpochReport, Failure, TrialOutcome, TrialSpec
+from orch.trials import EpochReport, Failure, Filling, TrialOutcome, TrialSpec
 from orch_db.records import EpochRecord, TrialRecord
 from orch_db.store import Store
 
@@ -32,6 +32,7 @@ class RunningTrial:
     epoch: int
     epochs: int
     score: float | None
+    filling: Filling | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class _Live:
     epochs: int
     best: EpochReport | None = None
     epoch: int = 0
+    filling: Filling | None = None
 
 
 @dataclass
@@ -175,6 +177,11 @@ class SweepRun:
         self._set(live.record)
         self.watcher.show(self.progress())
 
+    def on_filling(self, number: int, filling: Filling) -> None:
+        """Show how far an array is that a trial computes before its first epoch."""
+        self._live[number].filling = filling
+        self.watcher.show(self.progress())
+
     def on_epoch(self, number: int, report: EpochReport, worker: str) -> bool:
         """Record an epoch, then let the search decide whether the trial goes on."""
         live = self._live[number]
@@ -192,7 +199,7 @@ class SweepRun:
             worker,
         )
         value = report.metrics[self.spec.objective.metric]
-        live.epoch = report.epoch
+        live.epoch, live.filling = report.epoch, None
         if live.best is None or self.spec.objective.better(
             value, live.best.metrics[self.spec.objective.metric]
         ):
@@ -222,7 +229,9 @@ class SweepRun:
     def progress(self) -> SweepProgress:
         """How far the sweep has come."""
         running = tuple(
-            RunningTrial(live.record.id, live.epoch, live.epochs, self._score(live.best))
+            RunningTrial(
+                live.record.id, live.epoch, live.epochs, self._score(live.best), live.filling
+            )
             for _, live in sorted(self._live.items())
             if live.record.state == "running"
         )

@@ -71,6 +71,15 @@ class EpochReport:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Filling:
+    """How far an array that the trial needs has been computed, in examples."""
+
+    what: str
+    done: int
+    total: int
+
+
 FailureKind = Literal[
     "out of memory",
     "not finite",

@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,42 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from orch.training import shards
 from orch.training.arrays import ArrayStore, address
+from orch.training.shards import Layout
 
 KEY = {"what": "test", "of": [1, 2]}
+LAYOUT = Layout((10, 10), "float32", step=2)
+WHOLE = np.arange(100, dtype=np.float32).reshape(10, 10)
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "MOST_ROWS", 4)
 
 
 class Counting:
-    """A fill that writes 0, 1, 2, … and counts how often it was called."""
+    """Computes rows of WHOLE and remembers which."""
 
     def __init__(self) -> None:
-        self.calls = 0
+        self.calls: list[tuple[int, int]] = []
 
-    def __call__(self, array: NDArray[Any]) -> None:
-        self.calls += 1
-        array[:] = np.arange(array.size).reshape(array.shape)
+    def __call__(self, start: int, stop: int) -> NDArray[Any]:
+        self.calls.append((start, stop))
+        return WHOLE[start:stop]
+
+
+EVERY = [(0, 4), (4, 8), (8, 10)]
+
+
+def end(building: Generator[int, None, NDArray[Any]]) -> tuple[list[int], NDArray[Any]]:
+    """Build to the end: what was yielded, and the array."""
+    seen: list[int] = []
+    while True:
+        try:
+            seen.append(next(building))
+        except StopIteration as done:
+            return seen, done.value
 
 
 @pytest.fixture
@@ -37,16 +59,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def fill() -> Counting:
+def compute() -> Counting:
     return Counting()
 
 
 @pytest.fixture
-def get(folder: Path, fill: Counting) -> Callable[..., NDArray[Any]]:
+def get(folder: Path, compute: Counting) -> Callable[..., NDArray[Any]]:
     """Ask a fresh store, as another process would."""
 
     def ask(**options: bool) -> NDArray[Any]:
-        return ArrayStore(folder, **options).get_or_build(KEY, (10, 10), "float32", fill)
+        return end(ArrayStore(folder, **options).build(KEY, LAYOUT, compute))[1]
 
     return ask
 
@@ -61,35 +83,46 @@ def published(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != "lock")
 
 
+PROLOGUE = """
+import os, signal, sys, time
+from pathlib import Path
+import numpy as np
+from orch.training import shards
+from orch.training.arrays import ArrayStore
+from orch.training.shards import Layout
+shards.MOST_ROWS = 4
 WHOLE = np.arange(100, dtype=np.float32).reshape(10, 10)
+def build(compute):
+    building = ArrayStore(Path(sys.argv[1])).build(KEY, Layout((10, 10), "float32", 2), compute)
+    while True:
+        try:
+            next(building)
+        except StopIteration as done:
+            return done.value
+""".replace("KEY", repr(KEY))
 
 
 # ── built once ──────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_array_is_built_once(folder: Path, fill: Counting) -> None:
+def test_an_array_is_built_once_shard_by_shard(folder: Path, compute: Counting) -> None:
     store = ArrayStore(folder)
-    first = store.get_or_build(KEY, (10, 10), "float32", fill)
-    again = store.get_or_build(KEY, (10, 10), "float32", fill)
-    assert again is first
-    assert fill.calls == 1
+    seen, first = end(store.build(KEY, LAYOUT, compute))
+    assert seen == [4, 8, 10]
+    assert end(store.build(KEY, LAYOUT, compute)) == ([], first)
+    assert compute.calls == EVERY
     assert np.array_equal(first, WHOLE)
     assert first.dtype == np.float32
 
 
-def test_another_store_finds_it(get: Callable[..., NDArray[Any]], fill: Counting) -> None:
+def test_another_store_finds_it(get: Callable[..., NDArray[Any]], compute: Counting) -> None:
     assert np.array_equal(get(), get())
-    assert fill.calls == 1
+    assert compute.calls == EVERY
 
 
 def test_another_process_finds_it(get: Callable[..., NDArray[Any]], folder: Path) -> None:
     get()
-    code = (
-        "import sys; from pathlib import Path; from orch.training.arrays import ArrayStore\n"
-        "def fill(array): sys.exit('was built again')\n"
-        "store = ArrayStore(Path(sys.argv[1]))\n"
-        f"print(store.get_or_build({KEY!r}, (10, 10), 'float32', fill).sum())"
-    )
+    code = f"{PROLOGUE}\nprint(build(lambda start, stop: sys.exit('was built again')).sum())"
     ran = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True)
     assert (ran.stdout, ran.stderr) == (f"{WHOLE.sum()}\n", "")
 
@@ -107,21 +140,43 @@ def test_what_is_published_says_what_it_is(get: Callable[..., NDArray[Any]], fol
     manifest = json.loads((place_of(folder) / "manifest.json").read_text())
     assert manifest["key"] == KEY
     assert manifest["bytes"] == (place_of(folder) / "data.npy").stat().st_size
+    assert [size for size, _ in manifest["shards"]] == [160, 160, 80]
 
 
 def test_other_keys_are_other_arrays(folder: Path) -> None:
     store = ArrayStore(folder)
     made = [
-        store.get_or_build({"n": n}, (3,), "int64", lambda array, n=n: array.fill(n))
+        end(store.build({"n": n}, Layout((3,), "int64"), lambda a, b, n=n: np.full(b - a, n)))[1]
         for n in range(3)
     ]
     assert [array.tolist() for array in made] == [[n] * 3 for n in range(3)]
 
 
-def test_an_array_may_be_empty(folder: Path) -> None:
+def test_an_array_may_be_empty(folder: Path, compute: Counting) -> None:
     for _ in range(2):
-        empty = ArrayStore(folder).get_or_build(KEY, (0, 4), "uint8", lambda array: None)
+        empty = end(ArrayStore(folder).build(KEY, Layout((0, 4), "uint8"), compute))[1]
         assert empty.shape == (0, 4)
+    assert compute.calls == []
+
+
+@given(
+    rows=st.integers(0, 3000),
+    width=st.integers(1, 50_000),
+    step=st.sampled_from([1, 2, 64]),
+    dtype=st.sampled_from(["uint8", "float32"]),
+)
+def test_shards_are_all_rows_once_in_multiples_of_the_step(
+    rows: int, width: int, step: int, dtype: str
+) -> None:
+    layout = Layout((rows, width), dtype, step)
+    found = layout.shards
+    assert [row for a, b in found for row in (a, b)][1:-1] == [
+        row for a, _ in found[1:] for row in (a, a)
+    ]
+    assert (found[0][0], found[-1][1]) == (0, rows) if rows else found == []
+    assert all((b - a) % step == 0 for a, b in found[:-1])
+    largest = max(shards.SHARD_BYTES, step * layout.row_bytes)
+    assert all((b - a) * layout.row_bytes <= largest for a, b in found)
 
 
 # ── damage ──────────────────────────────────────────────────────────────────────────────────
@@ -165,7 +220,7 @@ def _cut(place: Path) -> None:
 )
 def test_what_is_damaged_is_set_aside_and_built_again(
     get: Callable[..., NDArray[Any]],
-    fill: Counting,
+    compute: Counting,
     folder: Path,
     damage: Callable[[Path], None],
 ) -> None:
@@ -173,110 +228,150 @@ def test_what_is_damaged_is_set_aside_and_built_again(
     damage(place_of(folder))
     spoilt = (place_of(folder) / "data.npy").read_bytes()
     assert np.array_equal(get(), WHOLE)
-    assert fill.calls == 2
+    assert compute.calls == EVERY * 2
     (aside,) = place_of(folder).glob("damaged-*.npy")
     assert aside.read_bytes() == spoilt
     assert np.array_equal(get(), WHOLE)
-    assert fill.calls == 2
+    assert compute.calls == EVERY * 2
+
+
+@pytest.mark.parametrize("position", [0, 60, 130, 300, -1])
+def test_a_flipped_bit_is_found_wherever_it_is(
+    get: Callable[..., NDArray[Any]], compute: Counting, folder: Path, position: int
+) -> None:
+    get()
+    content = bytearray((place_of(folder) / "data.npy").read_bytes())
+    content[position] ^= 4
+    (place_of(folder) / "data.npy").write_bytes(content)
+    assert np.array_equal(get(), WHOLE)
+    assert compute.calls == EVERY * 2
 
 
 @pytest.mark.parametrize("lost", ["manifest.json", "data.npy"])
 def test_what_is_lost_is_built_again(
-    get: Callable[..., NDArray[Any]], fill: Counting, folder: Path, lost: str
+    get: Callable[..., NDArray[Any]], compute: Counting, folder: Path, lost: str
 ) -> None:
     get()
     (place_of(folder) / lost).unlink()
     assert np.array_equal(get(), WHOLE)
-    assert fill.calls == 2
+    assert compute.calls == EVERY * 2
     assert published(folder) == ["data.npy", "manifest.json"]
 
 
 def test_without_verifying_the_size_alone_is_checked(
-    get: Callable[..., NDArray[Any]], fill: Counting, folder: Path
+    get: Callable[..., NDArray[Any]], compute: Counting, folder: Path
 ) -> None:
     get()
     _flip(place_of(folder))
     get(verify=False)
-    assert fill.calls == 1
+    assert compute.calls == EVERY
     _truncate(place_of(folder))
     assert np.array_equal(get(verify=False), WHOLE)
-    assert fill.calls == 2
+    assert compute.calls == EVERY * 2
 
 
-# ── building that fails ─────────────────────────────────────────────────────────────────────
+# ── building that fails, and goes on ────────────────────────────────────────────────────────
 
 
-def test_a_fill_that_raises_publishes_nothing(fill: Counting, folder: Path) -> None:
-    def half(array: NDArray[Any]) -> None:
-        array[:5] = 1
-        raise RuntimeError("cannot decode")
+def test_what_raises_publishes_nothing_and_what_was_done_stays(
+    folder: Path, compute: Counting
+) -> None:
+    def half(start: int, stop: int) -> NDArray[Any]:
+        if start >= 4:
+            raise RuntimeError("cannot decode")
+        return WHOLE[start:stop]
 
     store = ArrayStore(folder)
     with pytest.raises(RuntimeError, match="cannot decode"):
-        store.get_or_build(KEY, (10, 10), "float32", half)
-    assert published(folder) == []
-    array = store.get_or_build(KEY, (10, 10), "float32", fill)
-    assert np.array_equal(array, WHOLE)
+        end(store.build(KEY, LAYOUT, half))
+    assert not (place_of(folder) / "manifest.json").exists()
+    assert np.array_equal(end(store.build(KEY, LAYOUT, compute))[1], WHOLE)
+    assert compute.calls == [(4, 8), (8, 10)]
     assert published(folder) == ["data.npy", "manifest.json"]
 
 
-def test_a_builder_killed_in_the_middle_publishes_nothing(
-    get: Callable[..., NDArray[Any]], fill: Counting, folder: Path
+def test_rows_of_another_shape_are_refused(folder: Path) -> None:
+    store = ArrayStore(folder)
+    with pytest.raises(ValueError, match=r"rows 0 to 4 came as \(4, 3\)"):
+        end(store.build(KEY, LAYOUT, lambda start, stop: np.zeros((stop - start, 3))))
+    assert not (place_of(folder) / "manifest.json").exists()
+
+
+def test_building_may_be_given_up_between_shards(folder: Path, compute: Counting) -> None:
+    store = ArrayStore(folder)
+    building = store.build(KEY, LAYOUT, compute)
+    assert next(building) == 4
+    building.close()
+    assert np.array_equal(end(ArrayStore(folder).build(KEY, LAYOUT, compute))[1], WHOLE)
+    assert compute.calls == EVERY
+
+
+@pytest.mark.parametrize("at", [0, 4, 8])
+def test_a_builder_killed_in_the_middle_leaves_what_it_had_done(
+    get: Callable[..., NDArray[Any]], compute: Counting, folder: Path, at: int
 ) -> None:
-    code = (
-        "import os, signal, sys; from pathlib import Path\n"
-        "from orch.training.arrays import ArrayStore\n"
-        "def fill(array):\n"
-        "    array[:5] = 1\n"
-        "    array.flush()\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"ArrayStore(Path(sys.argv[1])).get_or_build({KEY!r}, (10, 10), 'float32', fill)"
-    )
+    code = f"""{PROLOGUE}
+def compute(start, stop):
+    if start == {at}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return WHOLE[start:stop]
+build(compute)
+"""
     ran = subprocess.run([sys.executable, "-c", code, folder])
     assert ran.returncode == -signal.SIGKILL
     assert not (place_of(folder) / "data.npy").exists()
     assert not (place_of(folder) / "manifest.json").exists()
     assert np.array_equal(get(), WHOLE)
-    assert fill.calls == 1
+    assert compute.calls == [shard for shard in EVERY if shard[0] >= at]
+    assert published(folder) == ["data.npy", "manifest.json"]
+
+
+@pytest.mark.parametrize("step", ["fdatasync", "fsync", "replace", "posix_fallocate"])
+@pytest.mark.parametrize("call", [1, 2, 3, 5, 8])
+def test_a_builder_killed_at_any_write_is_gone_on_from(
+    get: Callable[..., NDArray[Any]], folder: Path, step: str, call: int
+) -> None:
+    code = f"""{PROLOGUE}
+import itertools
+whole, calls = os.{step}, itertools.count(1)
+def dying(*words):
+    if next(calls) == {call}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(*words)
+os.{step} = dying
+build(lambda start, stop: WHOLE[start:stop])
+"""
+    subprocess.run([sys.executable, "-c", code, folder])
+    assert np.array_equal(get(), WHOLE)
     assert published(folder) == ["data.npy", "manifest.json"]
 
 
 @pytest.mark.parametrize("small_disk", ["256k"], indirect=True)
 @pytest.mark.parametrize("count", [400_000, 200_000], ids=["too large", "no room left"])
 def test_a_full_disk_raises_and_publishes_nothing(small_disk: Path, count: int) -> None:
-    # In a process of its own: writing to a mapped file on a full disk would kill it.
     (small_disk / "ballast").write_bytes(bytes(100_000))
-    code = (
-        "import sys; from pathlib import Path; from orch.training.arrays import ArrayStore\n"
-        "try:\n"
-        "    ArrayStore(Path(sys.argv[1])).get_or_build(\n"
-        "        {}, (int(sys.argv[2]),), 'uint8', lambda array: array.fill(1))\n"
-        "except OSError as error:\n"
-        "    print(error.errno)"
-    )
-    words = [sys.executable, "-c", code, str(small_disk / "store"), str(count)]
-    ran = subprocess.run(words, capture_output=True, text=True)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"{errno.ENOSPC}\n", "")
+    store = ArrayStore(small_disk / "store")
+    with pytest.raises(OSError, match="No space left") as caught:
+        end(store.build({}, Layout((count,), "uint8"), lambda a, b: np.ones(b - a)))
+    assert caught.value.errno == errno.ENOSPC
     assert published(small_disk / "store") == []
     (small_disk / "ballast").unlink()
-    array = ArrayStore(small_disk / "store").get_or_build({}, (9,), "uint8", lambda a: a.fill(1))
+    array = end(store.build({}, Layout((9,), "uint8"), lambda a, b: np.ones(b - a)))[1]
     assert array.sum() == 9
 
 
 # ── several processes ───────────────────────────────────────────────────────────────────────
 
 
-def test_two_processes_at_once_build_once(folder: Path, tmp_path: Path) -> None:
-    code = (
-        "import sys, time; from pathlib import Path\n"
-        "from orch.training.arrays import ArrayStore\n"
-        "def fill(array):\n"
-        "    with Path(sys.argv[2]).open('a') as file: file.write('built\\n')\n"
-        "    time.sleep(0.5)\n"
-        "    array[:] = 7\n"
-        "print('ready', flush=True); sys.stdin.readline()\n"
-        f"print(ArrayStore(Path(sys.argv[1])).get_or_build({KEY!r}, (10,), 'int64', fill).sum())"
-    )
+def test_processes_share_the_work_and_do_none_of_it_twice(folder: Path, tmp_path: Path) -> None:
+    code = f"""{PROLOGUE}
+def compute(start, stop):
+    with Path(sys.argv[2]).open('a') as file: file.write(f'{{start}} {{os.getpid()}}\\n')
+    time.sleep(0.3)
+    return WHOLE[start:stop]
+print('ready', flush=True); sys.stdin.readline()
+print(build(compute).sum())
+"""
     log = tmp_path / "log"
     processes = [
         subprocess.Popen(
@@ -285,7 +380,7 @@ def test_two_processes_at_once_build_once(folder: Path, tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             text=True,
         )
-        for _ in range(2)
+        for _ in range(3)
     ]
     for process in processes:
         assert process.stdout is not None
@@ -294,8 +389,12 @@ def test_two_processes_at_once_build_once(folder: Path, tmp_path: Path) -> None:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    assert [process.communicate(timeout=30)[0] for process in processes] == ["70\n", "70\n"]
-    assert log.read_text() == "built\n"
+    answers = [process.communicate(timeout=30)[0] for process in processes]
+    assert answers == [f"{WHOLE.sum()}\n"] * 3
+    lines = [line.split() for line in log.read_text().splitlines()]
+    assert sorted(int(start) for start, _ in lines) == [0, 4, 8]
+    assert len({worker for _, worker in lines}) >= 2
+    assert published(folder) == ["data.npy", "manifest.json"]
 
 
 # ── addresses ───────────────────────────────────────────────────────────────────────────────

@@ -226,10 +226,32 @@ def store(tmp_path: Path) -> ArrayStore:
     return ArrayStore(tmp_path / "store")
 
 
+def decoded(
+    store: ArrayStore,
+    dataset: str,
+    digest: str,
+    split: Any,
+    chosen: examples.Selection,
+    size: tuple[int, int],
+) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+    """The chosen examples out of the store, and their key."""
+    key = examples.key(digest, chosen, size)
+    building = store.build(
+        key,
+        examples.layout(chosen, size),
+        lambda start, stop: examples.decode(dataset, split, chosen, size, start, stop),
+    )
+    while True:
+        try:
+            next(building)
+        except StopIteration as end:
+            return key, end.value
+
+
 def test_decoded_are_the_chosen_in_order(store: ArrayStore) -> None:
     split = Made([0, 1] * 20)
     _, held = examples.select({"train": split, "test": Forbidden()}, None)
-    key, array = examples.decoded(store, "fake", "digest", split, held, (4, 6))
+    key, array = decoded(store, "fake", "digest", split, held, (4, 6))
     assert array.shape == (8, 4, 6, 3)
     assert array.dtype == np.uint8
     assert array[:, 0, 0, 0].tolist() == held.indices.tolist()
@@ -241,8 +263,8 @@ def test_decoded_are_the_chosen_in_order(store: ArrayStore) -> None:
 def test_decoded_are_decoded_once(store: ArrayStore) -> None:
     split = Made([0, 1] * 20)
     train, _ = examples.select({"train": split}, None)
-    key, array = examples.decoded(store, "fake", "digest", split, train, (4, 6))
-    again, same = examples.decoded(store, "fake", "digest", Forbidden(), train, (4, 6))  # type: ignore[arg-type]
+    key, array = decoded(store, "fake", "digest", split, train, (4, 6))
+    again, same = decoded(store, "fake", "digest", Forbidden(), train, (4, 6))  # type: ignore[arg-type]
     assert again == key
     assert np.array_equal(array, same)
 
@@ -251,7 +273,7 @@ def test_decoded_have_a_key_for_each_dataset_selection_and_size(store: ArrayStor
     split = Made([0, 1] * 20)
     train, held = examples.select({"train": split}, None)
     made = [
-        examples.decoded(store, "fake", digest, split, chosen, size)[0]
+        decoded(store, "fake", digest, split, chosen, size)[0]
         for digest, chosen, size in (
             ("one", train, (4, 6)),
             ("two", train, (4, 6)),
@@ -265,7 +287,7 @@ def test_decoded_have_a_key_for_each_dataset_selection_and_size(store: ArrayStor
 def test_decoded_are_resized_to_height_and_width(store: ArrayStore) -> None:
     split = Made([0, 1] * 10, size=(5, 3))
     train, _ = examples.select({"train": split}, None)
-    _, array = examples.decoded(store, "fake", "digest", split, train, (8, 12))
+    _, array = decoded(store, "fake", "digest", split, train, (8, 12))
     assert array.shape == (16, 8, 12, 3)
     assert (array == train.indices[:, None, None, None]).all()
 
@@ -279,7 +301,7 @@ def test_resizing_is_bilinear(store: ArrayStore) -> None:
 
     split = Edge([0, 1] * 5)
     train, _ = examples.select({"train": split}, None)
-    _, array = examples.decoded(store, "fake", "digest", split, train, (2, 4))
+    _, array = decoded(store, "fake", "digest", split, train, (2, 4))
     assert array[0, 0, :, 0].tolist() == [0, 50, 150, 200]
 
 
@@ -287,5 +309,5 @@ def test_the_test_split_is_never_read(store: ArrayStore) -> None:
     splits: dict[str, Any] = {"test": Forbidden(), "train": Made([0, 1] * 20)}
     for chosen in examples.select(splits, 30):
         assert chosen.split != "test"
-        examples.decoded(store, "fake", "digest", splits[chosen.split], chosen, (2, 2))
+        decoded(store, "fake", "digest", splits[chosen.split], chosen, (2, 2))
         examples.labels(splits[chosen.split], chosen)

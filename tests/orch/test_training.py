@@ -22,7 +22,7 @@ from orch.training.applications import APPLICATIONS
 from orch.training.cuts import Cut
 from orch.training.fit import Examples
 from orch.training.workbench import Workbench
-from orch.trials import Objective
+from orch.trials import EpochReport, Objective
 
 
 @pytest.fixture(scope="module")
@@ -372,9 +372,10 @@ def test_failures_have_a_class(error: Exception, kind: str) -> None:
 
 
 def test_a_trial_can_be_stopped_between_epochs(home: Home, bench: Workbench) -> None:
-    running = trial.trial_epochs(spec(home, epochs=50, frozen_layers=26), bench)
+    running = trial.trial_steps(spec(home, epochs=50, frozen_layers=26), bench)
     assert isinstance(running, Iterator)
-    assert next(running).epoch == 1
+    first = next(step for step in running if isinstance(step, EpochReport))
+    assert first.epoch == 1
     running.close()
     assert run(spec(home, frozen_layers=26), bench)[0].failure is None
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from orch.contracts import Progress
     from orch.director import SweepProgress, Watcher
     from orch.spec import SweepSpec
+    from orch.trials import Filling
     from orch_db.records import TrialRecord
 
 CALM_SECONDS = 30.0  # between lines that say how far a long step has come, when piped
@@ -79,12 +80,17 @@ class PlainWatcher:
 
     def __init__(self) -> None:
         self._note = ""
+        self._said = time.monotonic()
 
     def show(self, progress: SweepProgress) -> None:
-        """Say a new note once."""
+        """Say a new note once, and now and then how far something long has come."""
         if progress.note != self._note:
             self._note = progress.note
             output.say(self._note)
+        fillings = [trial.filling for trial in progress.running if trial.filling is not None]
+        if fillings and time.monotonic() - self._said >= CALM_SECONDS:
+            self._said = time.monotonic()
+            output.say(_filling(fillings[0]))
 
     def trial_ended(self, trial: TrialRecord, progress: SweepProgress) -> None:
         """Say how a trial ended and how far the sweep is."""
@@ -122,6 +128,10 @@ class LiveWatcher:
         self.show(progress)
 
 
+def _filling(filling: Filling) -> str:
+    return f"{filling.what}, once: {filling.done:,}/{filling.total:,}"
+
+
 def _drawn(progress: SweepProgress) -> Any:
     from rich.console import Group
     from rich.progress_bar import ProgressBar
@@ -151,6 +161,10 @@ def _drawn(progress: SweepProgress) -> Any:
     running = Table.grid(padding=(0, 2))
     for trial in progress.running:
         score = f"{trial.score:.4f}" if trial.score is not None else ""
+        if trial.filling is not None:
+            bar = ProgressBar(max(trial.filling.total, 1), trial.filling.done, width=20)
+            running.add_row(f"trial {trial.id[:6]}", bar, _filling(trial.filling), "")
+            continue
         bar = ProgressBar(max(trial.epochs, 1), trial.epoch, width=20)
         running.add_row(f"trial {trial.id[:6]}", bar, f"epoch {trial.epoch}/{trial.epochs}", score)
     lines.append(running)

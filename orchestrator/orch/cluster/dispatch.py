@@ -15,7 +15,7 @@ from orch.cluster.slots import Slots
 from orch.cluster.worker import Setting, Worker
 from orch.errors import ClusterError
 from orch.home import Home
-from orch.trials import EpochReport, TrialOutcome, TrialSpec
+from orch.trials import EpochReport, Filling, TrialOutcome, TrialSpec
 
 
 class Director(Protocol):
@@ -27,6 +27,10 @@ class Director(Protocol):
 
     def on_start(self, number: int) -> None:
         """A worker began with a trial."""
+        ...
+
+    def on_filling(self, number: int, filling: Filling) -> None:
+        """A trial computes what it will read in every epoch."""
         ...
 
     def on_epoch(self, number: int, report: EpochReport, worker: str) -> bool:
@@ -116,6 +120,9 @@ class _Adapter:
     def start(self, trial: Any) -> None:
         self._guarded(self._director.on_start, self.numbers[trial.trial_id])
 
+    def filling(self, trial: Any, filling: Filling) -> None:
+        self._guarded(self._director.on_filling, self.numbers[trial.trial_id], filling)
+
     def epoch(self, trial: Any, report: EpochReport, worker: str) -> bool:
         number = self.numbers[trial.trial_id]
         return bool(self._guarded(self._director.on_epoch, number, report, worker))
@@ -174,6 +181,8 @@ class _Schedule(FIFOScheduler):
         self._adapter = adapter
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Any) -> str:
+        if "filling" in result:
+            self._adapter.filling(trial, result["filling"])
         if "report" not in result:
             return TrialScheduler.CONTINUE
         go_on = self._adapter.epoch(trial, result["report"], result["worker"])

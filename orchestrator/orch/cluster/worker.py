@@ -10,7 +10,7 @@ from typing import Any
 from ray import tune
 
 from orch.home import Home
-from orch.trials import EpochReport, TrialOutcome, TrialSpec
+from orch.trials import EpochReport, Filling, TrialOutcome, TrialSpec
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Worker(tune.Trainable):
         from orch.training.workbench import Workbench
 
         self._bench = Workbench(setting.home, setting.verify_store)
-        self._running: Generator[EpochReport, None, TrialOutcome] | None = None
+        self._running: Generator[EpochReport | Filling, None, TrialOutcome] | None = None
         self._begin(config["spec"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -42,18 +42,21 @@ class Worker(tune.Trainable):
         return True
 
     def _begin(self, spec: TrialSpec) -> None:
-        from orch.training.trial import trial_epochs
+        from orch.training.trial import trial_steps
 
         self.cleanup()
-        self._running = trial_epochs(spec, self._bench)
+        self._running = trial_steps(spec, self._bench)
 
     def step(self) -> dict[str, Any]:
-        """Train an epoch: its report, or the trial's outcome after the last."""
+        """Take a step: an epoch's report, how far an array is filled, or after all the outcome."""
         assert self._running is not None
         try:
-            return {"report": next(self._running), "worker": f"{os.uname().nodename}:{os.getpid()}"}
+            made = next(self._running)
         except StopIteration as end:
             return {"outcome": end.value, "done": True}
+        if isinstance(made, Filling):
+            return {"filling": made}
+        return {"report": made, "worker": f"{os.uname().nodename}:{os.getpid()}"}
 
     def cleanup(self) -> None:
         """Let go of a trial that was stopped before its end."""

@@ -1,9 +1,8 @@
 """The store: arrays on disk, found by what they contain, shared by every trial and process.
 
-An array is built once per key. It is written beside its place, flushed and renamed; its
-manifest, with size and SHA-256, comes last, so that an array without a manifest is not there.
-One process builds a key at a time (flock); the others wait. A file that is not what its
-manifest says is set aside and built again.
+An array is built once per key, in shards, by as many processes as need it at the same time. Its
+manifest, with size and SHA-256 of every shard, comes last, so that an array without a manifest
+is not there. A file that is not what its manifest says is set aside and built again.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orch.home import locked, sync_folder, write_json
+from orch.training import shards
+from orch.training.shards import Compute, Layout
 
 DATA = "data.npy"
 MANIFEST = "manifest.json"
 
 Key = Mapping[str, Any]
-Fill = Callable[[NDArray[Any]], None]
 
 
 class ArrayStore:
@@ -36,12 +36,12 @@ class ArrayStore:
         self._verify = verify
         self._opened: dict[str, NDArray[Any]] = {}
 
-    def get_or_build(
-        self, key: Key, shape: tuple[int, ...], dtype: str, fill: Fill
-    ) -> NDArray[Any]:
+    def build(
+        self, key: Key, layout: Layout, compute: Compute
+    ) -> Generator[int, None, NDArray[Any]]:
         """Return the array of `key`, memory-mapped and read-only, building it if need be.
 
-        `fill` receives a writable array of that shape and dtype and writes every element.
+        Yields how many rows are there after each shard, and while other processes fill it.
         What was opened before by this store is not checked again.
 
         Raises:
@@ -49,7 +49,15 @@ class ArrayStore:
         """
         name = address(key)
         if name not in self._opened:
-            self._opened[name] = self._open_or_build(name, key, shape, dtype, fill)
+            place = self._folder / name[:2] / name
+            place.mkdir(parents=True, exist_ok=True)
+            array = self._read(place)
+            if array is None:
+                started = time.monotonic()
+                yield from shards.fill(place, layout, compute, (place / MANIFEST).exists)
+                _publish(place, key, layout, time.monotonic() - started)
+                array = _map(place)
+            self._opened[name] = array
         return self._opened[name]
 
     def has(self, key: Key) -> bool:
@@ -57,33 +65,22 @@ class ArrayStore:
         name = address(key)
         return name in self._opened or (self._folder / name[:2] / name / MANIFEST).exists()
 
-    def _open_or_build(
-        self, name: str, key: Key, shape: tuple[int, ...], dtype: str, fill: Fill
-    ) -> NDArray[Any]:
-        place = self._folder / name[:2] / name
-        place.mkdir(parents=True, exist_ok=True)
-        with locked(place / "lock"):
-            array = self._read(place)
-            if array is None:
-                _write(place, key, shape, dtype, fill)
-                array = _map(place)
-        return array
-
     def _read(self, place: Path) -> NDArray[Any] | None:
         """Map a published array; set it aside and return None where it is damaged."""
-        if not (place / MANIFEST).exists():
+        with locked(place / "lock"):
+            if not (place / MANIFEST).exists():
+                return None
+            if self._intact(place):
+                return _map(place)
+            _set_aside(place)
             return None
-        if self._intact(place):
-            return _map(place)
-        _set_aside(place)
-        return None
 
     def _intact(self, place: Path) -> bool:
         """Tell whether a published array is what its manifest says."""
         try:
             manifest: dict[str, Any] = json.loads((place / MANIFEST).read_text())
             whole = (place / DATA).stat().st_size == manifest["bytes"]
-            return whole and (not self._verify or _sha256(place / DATA) == manifest["sha256"])
+            return whole and (not self._verify or _sums(place / DATA, manifest))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return False
 
@@ -94,29 +91,41 @@ def address(key: Key) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _write(place: Path, key: Key, shape: tuple[int, ...], dtype: str, fill: Fill) -> None:
-    temporary = place / f".{DATA}.part"
-    started = time.monotonic()
-    try:
-        array = np.lib.format.open_memmap(temporary, "w+", np.dtype(dtype), shape)
-        with temporary.open("rb+") as file:  # a full disk must say so now, not kill us later
-            os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
-        fill(array)
-        array.flush()
-        del array
+def _publish(place: Path, key: Key, layout: Layout, seconds: float) -> None:
+    """Make a filled part the array; another process that filled it too may have been first."""
+    with locked(place / "lock"):
+        if (place / MANIFEST).exists():
+            return
+        part = place / shards.PART
         manifest = {
             "key": dict(key),
-            "bytes": temporary.stat().st_size,
-            "sha256": _sha256(temporary),
-            "seconds": round(time.monotonic() - started, 3),
+            "bytes": part.stat().st_size,
+            "header": hashlib.sha256(shards.header(layout)).hexdigest(),
+            "shards": [
+                [(stop - start) * layout.row_bytes, digest]
+                for (start, stop), digest in zip(
+                    layout.shards, shards.digests(place, layout), strict=True
+                )
+            ],
+            "seconds": round(seconds, 3),
         }
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, place / DATA)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(place)
-    write_json(place / MANIFEST, manifest)
+        for unfinished in place.glob(f".{MANIFEST}.*"):  # of a process that was killed here
+            unfinished.unlink()
+        os.replace(part, place / DATA)
+        sync_folder(place)
+        write_json(place / MANIFEST, manifest)
+        shards.forget(place)
+
+
+def _sums(path: Path, manifest: Mapping[str, Any]) -> bool:
+    """Tell whether header and shards of a file have the SHA-256 that its manifest says."""
+    parts = [*manifest["shards"]]
+    header = manifest["bytes"] - sum(size for size, _ in parts)
+    with path.open("rb") as file:
+        for size, digest in ([header, manifest["header"]], *parts):
+            if hashlib.sha256(file.read(size)).hexdigest() != digest:
+                return False
+    return True
 
 
 def _map(place: Path) -> NDArray[Any]:
@@ -128,8 +137,3 @@ def _set_aside(place: Path) -> None:
     (place / MANIFEST).unlink(missing_ok=True)
     if (place / DATA).exists():
         os.replace(place / DATA, place / f"damaged-{time.time_ns()}.npy")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

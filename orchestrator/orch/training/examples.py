@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from orch import registry
 from orch.contracts import Split
 from orch.errors import DataError, OrchError, UsageError
-from orch.training.arrays import ArrayStore
+from orch.training.shards import Layout
 
 VALIDATION_FRACTION = 0.2
 SELECTION_SEED = 0
@@ -101,16 +101,9 @@ def _take(labels: Indices, pool: Indices, count: int, limit: int | None) -> Indi
     return np.sort(np.concatenate(chosen))
 
 
-def decoded(
-    store: ArrayStore,
-    dataset: str,
-    dataset_digest: str,
-    split: Split,
-    chosen: Selection,
-    size: tuple[int, int],
-) -> tuple[dict[str, Any], NDArray[np.uint8]]:
-    """The chosen examples, resized: the store's key and a uint8 array (n, height, width, 3)."""
-    key = {
+def key(dataset_digest: str, chosen: Selection, size: tuple[int, int]) -> dict[str, Any]:
+    """What the chosen examples, resized to (height, width), are called in the store."""
+    return {
         "what": "examples",
         "dataset": dataset_digest,
         "selection": chosen.digest,
@@ -118,13 +111,22 @@ def decoded(
         "resize": "bilinear",
     }
 
-    def fill(array: NDArray[Any]) -> None:
-        for row, index in enumerate(chosen.indices.tolist()):
-            with registry.blaming("dataset", dataset):
-                image = split.image(index)
-            array[row] = resized(image, size)
 
-    return key, store.get_or_build(key, (len(chosen.indices), *size, 3), "uint8", fill)
+def layout(chosen: Selection, size: tuple[int, int]) -> Layout:
+    """The chosen examples as an array: uint8 (n, height, width, 3)."""
+    return Layout((len(chosen.indices), *size, 3), "uint8", step=64)
+
+
+def decode(
+    dataset: str, split: Split, chosen: Selection, size: tuple[int, int], start: int, stop: int
+) -> NDArray[np.uint8]:
+    """The chosen examples from start to stop, decoded and resized."""
+    found: list[NDArray[np.uint8]] = []
+    for index in chosen.indices[start:stop].tolist():
+        with registry.blaming("dataset", dataset):
+            image = split.image(index)
+        found.append(resized(image, size))
+    return np.stack(found)
 
 
 def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

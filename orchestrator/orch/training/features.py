@@ -6,7 +6,7 @@ computed again, whichever trial, sweep or process made it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -18,11 +18,35 @@ from orch.training import examples, fit, models
 from orch.training.cuts import Cut
 from orch.training.examples import Selection
 from orch.training.fit import Examples
+from orch.training.shards import Layout
 from orch.training.workbench import Workbench
-from orch.trials import TrialSpec
+from orch.trials import Filling, TrialSpec
 
 FILL_BATCH = 64  # examples per step when features are computed
 DISK_SHARE = 5  # one stored array may take a fifth of the free disk
+
+
+def finished(reading: Generator[Any, None, Examples]) -> Examples:
+    """Read to the end, without looking at how far it has come."""
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            return end.value
+
+
+class DamagedError(Exception):
+    """An array that was in the store has to be computed after all."""
+
+
+class _Building:
+    """A generator whose return value is kept, so that it can stand in a for loop."""
+
+    def __init__(self, rows: Generator[int, None, NDArray[Any]]) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Generator[int, None, None]:
+        self.array = yield from self._rows
 
 
 @dataclass(frozen=True)
@@ -51,47 +75,72 @@ class Reader:
             return cut
         return Cut.none(f"its features take {needed:,} bytes of {free:,} that are free")
 
-    def read(self, chosen: Selection, cut: Cut, wanted: Sequence[Cut] = ()) -> Examples:
-        """The chosen examples as a model behind `cut` reads them.
+    def read(
+        self, chosen: Selection, cut: Cut, wanted: Sequence[Cut] = ()
+    ) -> Generator[Filling, None, Examples]:
+        """The chosen examples as a model behind `cut` reads them, computing what is missing.
 
-        What is missing is computed from the deepest shallower cut that is in the store, or is
-        among those `wanted` by the same trial, and is then computed first.
+        Features are computed from the deepest shallower cut that is in the store, or is among
+        those `wanted` by the same trial, which are then computed first.
         """
-        split = self._splits[chosen.split]
         layers = frozenset(each.layers for each in wanted)
-        inputs = self._features(chosen, cut, layers) if cut.layers else self._decoded(chosen)[1]
-        return Examples(inputs, examples.labels(split, chosen))
+        reading = self._features(chosen, cut, layers) if cut.layers else self._decoded(chosen)
+        inputs = yield from reading
+        return Examples(inputs, examples.labels(self._splits[chosen.split], chosen))
 
     @property
     def _splits(self) -> Mapping[str, Split]:
         spec = self.spec
         return self.bench.splits(spec.dataset, spec.dataset_options, spec.dataset_digest)
 
-    def _decoded(self, chosen: Selection) -> tuple[dict[str, Any], NDArray[Any]]:
-        return examples.decoded(
-            self.bench.store,
-            self.spec.dataset,
-            self.spec.dataset_digest,
-            self._splits[chosen.split],
-            chosen,
-            self.plan.image.size,
-        )
+    def _decoded(self, chosen: Selection) -> Generator[Filling, None, NDArray[Any]]:
+        split, size = self._splits[chosen.split], self.plan.image.size
 
-    def _features(self, chosen: Selection, cut: Cut, wanted: frozenset[int]) -> NDArray[Any]:
-        shape = self._shape(cut)
+        def compute(start: int, stop: int) -> NDArray[Any]:
+            return examples.decode(self.spec.dataset, split, chosen, size, start, stop)
 
-        def fill(out: NDArray[Any]) -> None:
+        key, layout = self._examples_key(chosen), examples.layout(chosen, size)
+        for done in (building := _Building(self.bench.store.build(key, layout, compute))):
+            yield Filling(f"decoding {chosen.role} examples", done, len(chosen.indices))
+        return building.array
+
+    def _features(
+        self, chosen: Selection, cut: Cut, wanted: frozenset[int]
+    ) -> Generator[Filling, None, NDArray[Any]]:
+        key = self._key(chosen, cut)
+        source: NDArray[Any] | None = None
+        before = 0
+        if not self.bench.store.has(key):
             start = self._start(chosen, cut, wanted)
-            source = self._features(chosen, start, wanted) if start else self._decoded(chosen)[1]
             before = start.layers if start else 0
-            model = models.between(self.network, self.spec.backbone, self.plan, before, cut)
-            for row in range(0, len(source), FILL_BATCH):
-                part = source[row : row + FILL_BATCH]
-                out[row : row + len(part)] = fit.predict(model, part, FILL_BATCH)
+            source = yield from (
+                self._features(chosen, start, wanted) if start else self._decoded(chosen)
+            )
+        made: list[Any] = []
 
-        return self.bench.store.get_or_build(
-            self._key(chosen, cut), (len(chosen.indices), *shape), "float32", fill
-        )
+        def compute(start: int, stop: int) -> NDArray[Any]:
+            if source is None:  # it was there, and is damaged
+                raise DamagedError
+            if not made:
+                made.append(
+                    models.between(self.network, self.spec.backbone, self.plan, before, cut)
+                )
+            return fit.predict(made[0], source[start:stop], FILL_BATCH)
+
+        shape = (len(chosen.indices), *self._shape(cut))
+        try:
+            for done in (
+                building := _Building(
+                    self.bench.store.build(key, Layout(shape, "float32", FILL_BATCH), compute)
+                )
+            ):
+                yield Filling(f"computing {cut.name} of {chosen.role} examples", done, shape[0])
+        except DamagedError:  # it has been set aside by now
+            return (yield from self._features(chosen, cut, wanted))
+        return building.array
+
+    def _examples_key(self, chosen: Selection) -> dict[str, Any]:
+        return examples.key(self.spec.dataset_digest, chosen, self.plan.image.size)
 
     def _start(self, chosen: Selection, cut: Cut, wanted: frozenset[int]) -> Cut | None:
         """The cut whose features a deeper one is computed from; None starts at the examples."""
@@ -113,7 +162,7 @@ class Reader:
         early = models.pooled_early(self.network, cut, self.plan.head)
         return {
             "what": "features",
-            "of": self._decoded(chosen)[0],
+            "of": self._examples_key(chosen),
             "backbone": self.spec.backbone,
             "weights": self.spec.weights_digest,
             "upsample": self.plan.image.upsample,

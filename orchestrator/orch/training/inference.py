@@ -16,7 +16,7 @@ from orch.errors import NotFoundError, PluginError
 from orch.training import backbones, checkpoints, cuts, examples, fit, models
 from orch.training.cuts import Cut
 from orch.training.examples import Selection
-from orch.training.features import Reader
+from orch.training.features import Reader, finished
 from orch.training.workbench import Workbench
 from orch.trials import TrialSpec, plan_from_json
 
@@ -103,6 +103,6 @@ def judge(trained: Trained, split: str) -> tuple[NDArray[np.int64], NDArray[np.f
     facts = backbones.describe(bench.home, spec.backbone)
     reader = Reader(spec, bench, plan, trained.network, facts)
     cut = reader.affordable(cuts.of_plan(facts, plan)[-1], [chosen])
-    found = reader.read(chosen, cut)
+    found = finished(reader.read(chosen, cut))
     model = models.trained_part(trained.network, spec.backbone, plan, cut, trained.head)
     return found.labels, fit.probabilities(model, found.inputs, fit.EVALUATION_BATCH)

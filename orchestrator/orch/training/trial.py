@@ -24,23 +24,30 @@ from orch.training.examples import Selection
 from orch.training.features import Reader
 from orch.training.fit import EpochMetrics, Examples
 from orch.training.workbench import Workbench
-from orch.trials import EpochReport, Failure, FailureKind, TrialOutcome, TrialSpec
+from orch.trials import EpochReport, Failure, FailureKind, Filling, TrialOutcome, TrialSpec
 
 
 def run_trial(
     spec: TrialSpec, report: Callable[[EpochReport], None], bench: Workbench
 ) -> TrialOutcome:
     """Run a trial to its end, reporting after each epoch. A failure is an outcome, not raised."""
-    running = trial_epochs(spec, bench)
+    running = trial_steps(spec, bench)
     while True:
         try:
-            report(next(running))
+            step = next(running)
         except StopIteration as end:
             return end.value
+        if isinstance(step, EpochReport):
+            report(step)
 
 
-def trial_epochs(spec: TrialSpec, bench: Workbench) -> Generator[EpochReport, None, TrialOutcome]:
-    """Run a trial step by step: each `next` trains an epoch; the outcome is the return value."""
+def trial_steps(
+    spec: TrialSpec, bench: Workbench
+) -> Generator[EpochReport | Filling, None, TrialOutcome]:
+    """Run a trial step by step; the outcome is the return value.
+
+    Each `next` trains an epoch, or before the first computes a part of what is stored.
+    """
     started = time.monotonic()
     progress = _Progress()
     try:
@@ -86,7 +93,7 @@ class _Progress:
 
 def _train(
     spec: TrialSpec, bench: Workbench, progress: _Progress
-) -> Generator[EpochReport, None, None]:
+) -> Generator[EpochReport | Filling, None, None]:
     import keras
 
     splits = bench.splits(spec.dataset, spec.dataset_options, spec.dataset_digest)
@@ -96,7 +103,7 @@ def _train(
     progress.plan = plan
     network = bench.network(spec.backbone, models.network_size(plan.image), spec.weights_digest)
     reader = Reader(spec, bench, plan, network, facts)
-    stages = _stages(reader, roles)
+    stages = yield from _stages(reader, roles)
     progress.cut = stages[-1].cut
     keras.utils.set_random_seed(spec.seed)  # only now: loading a network draws numbers too
     head = models.head(network, plan, classes)
@@ -144,15 +151,18 @@ class _Ready:
     validation: Examples
 
 
-def _stages(reader: Reader, roles: tuple[Selection, Selection]) -> list[_Ready]:
+def _stages(
+    reader: Reader, roles: tuple[Selection, Selection]
+) -> Generator[Filling, None, list[_Ready]]:
     """Read the inputs of every stage, while the network still is as it was published."""
     plan = reader.plan
     found = [reader.affordable(cut, roles) for cut in cuts.of_plan(reader.facts, plan)]
-    least = cuts.trained_from(plan)
-    return [
-        _Ready(stage, cut, first, *(reader.read(role, cut, found) for role in roles))
-        for stage, cut, first in zip(plan.stages, found, least, strict=True)
-    ]
+    ready: list[_Ready] = []
+    for stage, cut, first in zip(plan.stages, found, cuts.trained_from(plan), strict=True):
+        train = yield from reader.read(roles[0], cut, found)
+        validation = yield from reader.read(roles[1], cut, found)
+        ready.append(_Ready(stage, cut, first, train, validation))
+    return ready
 
 
 def make_plan(spec: TrialSpec, facts: BackboneFacts, train_examples: int) -> tuple[Plan, int]:

@@ -1,0 +1,174 @@
+"""Filling one array on disk, a shard of rows at a time, by one process or by several at once.
+
+A shard is claimed (flock), computed, written and flushed; a marker that names its rows and holds
+their SHA-256 comes last. A process that is killed leaves its claim and the markers of what it
+had finished; whoever comes next goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orch.home import locked, sync_folder
+
+PART = "data.npy.part"
+MARKERS = "shards"
+SHARD_BYTES = 32 * 2**20
+MOST_ROWS = 512  # of a shard, so that progress is seen where rows are small and slow
+WAIT = 0.1  # seconds between looks at what other processes fill
+
+Compute = Callable[[int, int], NDArray[Any]]
+"""The rows from start to stop, (stop - start, …); called for one shard at a time."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shape and type of an array, and how many rows a shard has, a multiple of `step`."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    step: int = 1
+
+    @property
+    def row_bytes(self) -> int:
+        """What one row takes."""
+        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape[1:], dtype=np.int64))
+
+    @property
+    def shards(self) -> list[tuple[int, int]]:
+        """The rows of each shard, from and to."""
+        fit = min(MOST_ROWS, SHARD_BYTES // max(1, self.row_bytes))
+        rows = max(1, fit // self.step) * self.step
+        total = self.shape[0]
+        return [(start, min(start + rows, total)) for start in range(0, total, rows)]
+
+
+def fill(
+    place: Path, layout: Layout, compute: Compute, published: Callable[[], bool]
+) -> Generator[int, None, None]:
+    """Compute what is missing of the array in `place`, yielding how many rows are there.
+
+    Returns when all rows are there, or when another process has `published` the array and with
+    it removed the markers. It may be closed between shards.
+
+    Raises:
+        OSError: the disk is full or cannot be written; shards that are done stay.
+    """
+    _begin(place, layout, published)
+    while not published() and (missing := _missing(place, layout)):
+        worked = False
+        for shard in missing:
+            if _fill_one(place, layout, shard, compute):
+                worked = True
+                yield _done(place, layout)
+        if not worked:
+            time.sleep(WAIT)
+            yield _done(place, layout)
+
+
+def _missing(place: Path, layout: Layout) -> list[tuple[int, int]]:
+    return [shard for shard in layout.shards if not _marker(place, shard).exists()]
+
+
+def digests(place: Path, layout: Layout) -> list[str]:
+    """The SHA-256 of every shard, in order, once all are there."""
+    return [_marker(place, shard).read_text() for shard in layout.shards]
+
+
+def header(layout: Layout) -> bytes:
+    """What an `.npy` file of this layout begins with."""
+    import io
+
+    stream = io.BytesIO()
+    content = np.lib.format.header_data_from_array_1_0(np.empty(0, layout.dtype))
+    np.lib.format.write_array_header_1_0(stream, {**content, "shape": layout.shape})
+    return stream.getvalue()
+
+
+def _begin(place: Path, layout: Layout, published: Callable[[], bool]) -> None:
+    """Reserve the room, unless another process has: a full disk must say so now."""
+    part, size = place / PART, len(header(layout)) + layout.shape[0] * layout.row_bytes
+    with locked(place / "lock"):
+        if published():
+            return
+        (place / MARKERS).mkdir(exist_ok=True)
+        if part.exists() and part.stat().st_size == size:
+            return
+        forget(place)
+        (place / MARKERS).mkdir()
+        try:
+            with part.open("wb") as file:
+                file.write(header(layout))
+                file.flush()
+                os.posix_fallocate(file.fileno(), 0, size)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def forget(place: Path) -> None:
+    """Delete a part and its markers, markers first."""
+    for marker in sorted((place / MARKERS).glob("*")):
+        marker.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        (place / MARKERS).rmdir()
+    (place / PART).unlink(missing_ok=True)
+
+
+def _fill_one(place: Path, layout: Layout, shard: tuple[int, int], compute: Compute) -> bool:
+    """Fill a shard if nobody else has or does; tell whether it was filled here."""
+    start, stop = shard
+    marker = _marker(place, shard)
+    try:
+        with locked(marker.with_suffix(".claim"), wait=False):
+            if marker.exists() or not (place / PART).exists():
+                return False
+            values = np.ascontiguousarray(compute(start, stop), layout.dtype)
+            if values.shape != (stop - start, *layout.shape[1:]):
+                raise ValueError(f"rows {start} to {stop} came as {values.shape}")
+            _write(place / PART, len(header(layout)) + start * layout.row_bytes, values)
+            _publish(marker, hashlib.sha256(values.data.cast("B")).hexdigest())
+            return True
+    except (BlockingIOError, FileNotFoundError):  # claimed, or published and tidied by another
+        return False
+
+
+def _write(path: Path, offset: int, values: NDArray[Any]) -> None:
+    content = values.data.cast("B") if values.size else memoryview(b"")
+    handle = os.open(path, os.O_WRONLY)
+    try:
+        while content:
+            written = os.pwrite(handle, content, offset)
+            content, offset = content[written:], offset + written
+        os.fdatasync(handle)
+    finally:
+        os.close(handle)
+
+
+def _publish(marker: Path, digest: str) -> None:
+    unfinished = marker.with_suffix(".part")
+    with unfinished.open("w") as file:
+        file.write(digest)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, marker)
+    sync_folder(marker.parent)
+
+
+def _marker(place: Path, shard: tuple[int, int]) -> Path:
+    return place / MARKERS / f"{shard[0]}-{shard[1]}"
+
+
+def _done(place: Path, layout: Layout) -> int:
+    """How many rows are there."""
+    return sum(b - a for a, b in layout.shards if _marker(place, (a, b)).exists())
