@@ -33,9 +33,8 @@ def evaluate(
     from orch.cli.live import steps
     from orch.training import inference
 
+    trained = _load(trial)
     with steps() as progress:
-        progress("loading the network", 0, None)
-        trained = _load(trial)
         progress(f"predicting {split}", 0, None)
         labels, chances = inference.judge(trained, split)
     found = evaluation.evaluate(labels, chances, trained.classes)
@@ -86,11 +85,11 @@ def predict(
     from orch.cli.live import steps
     from orch.training import inference
 
+    trained = _load(trial)
+    images, errors = _read(trained, files)
     with steps() as progress:
-        progress("loading the network", 0, None)
-        trained = _load(trial)
-        images, errors = _read(trained, files)
-        progress("predicting", 0, None)
+        if images:
+            progress("predicting", 0, None)
         chances = inference.predict(trained, list(images.values())) if images else []
     predictions = [
         (file, sorted(zip(row.tolist(), trained.classes, strict=True), reverse=True))
@@ -181,6 +180,7 @@ def export(
 
 
 def _load(prefix: str) -> Trained:
+    from orch.cli.live import steps
     from orch.spec import SweepSpec
     from orch.sweep import require_trial
     from orch.training import inference
@@ -190,8 +190,10 @@ def _load(prefix: str) -> Trained:
     with reading() as queries:
         record, sweep = require_trial(queries, prefix)
     spec = SweepSpec.from_json(sweep.spec)
-    return inference.load(
-        spec.trial(record.number, record.params, record.seed, record.attempt),
-        record.plan,
-        Workbench(home, settings.verify_store),
-    )
+    with steps() as progress:
+        progress("loading the network", 0, None)
+        return inference.load(
+            spec.trial(record.number, record.params, record.seed, record.attempt),
+            record.plan,
+            Workbench(home, settings.verify_store),
+        )

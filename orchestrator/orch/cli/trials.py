@@ -102,6 +102,8 @@ def _show(record: TrialRecord, sweep: SweepRecord, epochs: list[EpochRecord]) ->
     from orch import views
     from orch.cli import tables
 
+    searched = views.searched(sweep.spec.get("space"))
+    fixed = {name: value for name, value in record.params.items() if name not in searched}
     rows = [
         ("id", record.id),
         ("sweep", f"{record.sweep_id[:6]} {sweep.name}"),
@@ -109,9 +111,10 @@ def _show(record: TrialRecord, sweep: SweepRecord, epochs: list[EpochRecord]) ->
         ("state", record.state),
         (sweep.metric, record.score),
         ("best epoch", tables.epochs(record)),
-        *(() if "frozen_layers" in record.params else [("frozen layers", views.frozen(record))]),
+        *(() if "frozen_layers" in searched else [("frozen layers", views.frozen(record))]),
         ("computed once up to", record.cut),
-        *tables.pairs(record.params),
+        *tables.pairs({name: value for name, value in record.params.items() if name in searched}),
+        ("fixed", ", ".join(f"{name} {views.value(value)}" for name, value in fixed.items())),
         ("seed", str(record.seed)),
         ("time", output.duration(record.seconds)),
         ("worker", record.worker),
