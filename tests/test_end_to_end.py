@@ -259,10 +259,10 @@ def test_two_interrupts_stop_now(command, tmp_path: Path) -> None:
     assert rows(home, "SELECT count(*) > 0 FROM epochs") == [(1,)]
 
 
-def test_a_terminal_is_shown_a_live_table(command, tmp_path: Path) -> None:
+def on_terminal(command: Callable[..., Any], *words: str) -> str:
+    """What a command that succeeds writes to a terminal, escapes included."""
     main, side = pty.openpty()
-    process = command("sweep", "digits", "--trials", "1", "-S", "epochs=2", "-S",
-                      "frozen_layers=26", stderr=side, stdout=side)  # fmt: skip
+    process = command(*words, stderr=side, stdout=side)
     os.close(side)
     shown = b""
     while True:
@@ -275,11 +275,22 @@ def test_a_terminal_is_shown_a_live_table(command, tmp_path: Path) -> None:
         shown += chunk
     os.close(main)
     assert process.wait(30) == 0
-    text = shown.decode()
+    return shown.decode()
+
+
+def test_a_terminal_is_shown_a_live_table_and_bars_that_go(command, tmp_path: Path) -> None:
+    text = on_terminal(
+        command, "sweep", "digits", "--trials", "1", "-S", "epochs=2", "-S", "frozen_layers=26"
+    )
     assert "1/1 trials" in text
     assert "epoch" in text
     assert "best val_accuracy" in text
     assert "orch trials show" in text
+    (trial,) = rows(tmp_path / "home", "SELECT id FROM trials")[0]
+    text = on_terminal(command, "evaluate", trial)
+    assert "predicting validation" in text
+    between = text[text.rindex("predicting validation") : text.index("true \\ predicted")]
+    assert "\x1b[2K" in between, "the bar stays on the line where the table begins"
 
 
 @pytest.fixture
