@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -69,7 +70,8 @@ def version(group: str, name: str) -> str:
     return f"{distribution.name} {distribution.version}" if distribution else "unknown"
 
 
-def _found(group: str) -> dict[str, EntryPoint]:
+@cache  # reading every distribution's metadata takes longer than training a small head
+def _found(group: str) -> Mapping[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}
 
 

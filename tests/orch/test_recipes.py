@@ -130,7 +130,10 @@ def test_a_recipe_is_one_trial_with_everything_fixed_and_can_be_shortened() -> N
     values = {each.name: each.search for each in found}
     assert all(isinstance(domain, space.Fixed) for domain in values.values())
     assert (values["epochs"], values["head_epochs"]) == (space.Fixed(17), space.Fixed(15))
-    assert recipes.request(ALL["ravdess/fine-tune"], None, None).options == {"split": "random"}
+    assert recipes.request(ALL["ravdess/fine-tune"], None, None).options == {
+        "split": "random",
+        "colours": "magma",
+    }
 
 
 def test_a_name_that_is_none(orch) -> None:

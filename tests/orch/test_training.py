@@ -21,6 +21,7 @@ from orch.training import backbones, cuts, features, fit, models, trial
 from orch.training.applications import APPLICATIONS
 from orch.training.cuts import Cut
 from orch.training.fit import Examples
+from orch.training.warm import NetworkShape
 from orch.training.workbench import Workbench
 from orch.trials import EpochReport, Objective
 
@@ -152,7 +153,7 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(
 
 def test_features_equal_the_network_before_the_cut(home: Home, bench: Workbench) -> None:
     facts = backbones.describe(home, "vgg-mini")
-    network = bench.network("vgg-mini", (32, 32), vgg_mini(home))
+    network = bench.network(NetworkShape("vgg-mini", (32, 32), vgg_mini(home)))
     models.freeze(network, len(facts.layers))
     plan = Plan(ImageInput((32, 32)), Head(), ())
     top = models.head(network, plan, 10)
@@ -249,9 +250,9 @@ def test_a_warm_process_gives_what_a_fresh_one_gives(home: Home, bench: Workbenc
 
 
 def test_frozen_layers_do_not_change_and_the_others_do(home: Home, bench: Workbench) -> None:
-    published = bench.network("vgg-mini", (32, 32), vgg_mini(home)).get_weights()
+    published = bench.network(NetworkShape("vgg-mini", (32, 32), vgg_mini(home))).get_weights()
     run(spec(home, frozen_layers=15), bench)
-    network, _ = bench._networks["vgg-mini", (32, 32), vgg_mini(home)]
+    network, _ = bench._networks[NetworkShape("vgg-mini", (32, 32), vgg_mini(home))]
     frozen = sum(len(layer.weights) for layer in network.layers[:15])
     trained = network.get_weights()
     assert all(map(np.array_equal, trained[:frozen], published[:frozen]))

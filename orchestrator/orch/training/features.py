@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -156,9 +157,6 @@ class Reader:
         return models.feature_shape(self.network, cut, self.plan.head)
 
     def _key(self, chosen: Selection, cut: Cut) -> dict[str, Any]:
-        import keras
-
-        backend = keras.backend.backend()
         early = models.pooled_early(self.network, cut, self.plan.head)
         return {
             "what": "features",
@@ -169,5 +167,14 @@ class Reader:
             "cut": cut.layers,
             "pooling": self.plan.head.pooling if early else "none",
             "shape": list(self._shape(cut)),
-            "keras": [keras.__version__, backend, version(backend)],
+            "keras": _versions(),
         }
+
+
+@cache
+def _versions() -> list[str]:
+    """Keras and what it computes with: others may round otherwise."""
+    import keras
+
+    backend = keras.backend.backend()
+    return [keras.__version__, backend, version(backend)]

@@ -17,6 +17,7 @@ from orch.training import backbones, checkpoints, cuts, examples, fit, models
 from orch.training.cuts import Cut
 from orch.training.examples import Selection
 from orch.training.features import Reader, finished
+from orch.training.warm import NetworkShape
 from orch.training.workbench import Workbench
 from orch.trials import TrialSpec, plan_from_json
 
@@ -56,7 +57,8 @@ def load(spec: TrialSpec, plan: Mapping[str, Any], bench: Workbench) -> Trained:
         ) from None
     facts = registry.load_dataset(spec.dataset, spec.dataset_options).facts
     read = plan_from_json(plan)
-    network = bench.network(spec.backbone, models.network_size(read.image), spec.weights_digest)
+    size = models.network_size(read.image)
+    network = bench.network(NetworkShape(spec.backbone, size, spec.weights_digest))
     head = models.head(network, read, len(facts.classes))
     checkpoints.put(network, head, weights)
     return Trained(spec, read, bench, facts.classes, network, head)

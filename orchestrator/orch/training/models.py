@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from orch.contracts import Head, ImageInput, Optimizer, Plan, Stage
-from orch.training import augment, backbones
+from orch.contracts import Head, ImageInput, Plan, Stage
+from orch.training import augment, backbones, optimizers
 from orch.training.cuts import Cut
 
 
@@ -130,26 +130,7 @@ def compile_for(model: Any, stage: Stage, head: Head) -> None:
     """Compile with the stage's optimizer, cross-entropy on integer labels, and accuracy."""
     binary = head.output == "sigmoid"
     model.compile(
-        optimizer=_optimizer(stage.optimizer),
+        optimizer=optimizers.make(stage.optimizer),
         loss="binary_crossentropy" if binary else "sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
-
-
-def _optimizer(wanted: Optimizer) -> Any:
-    import keras
-
-    decay = wanted.weight_decay or None
-    match wanted.name:
-        case "adam":
-            return keras.optimizers.Adam(wanted.learning_rate, weight_decay=decay)
-        case "adamw":
-            return keras.optimizers.AdamW(wanted.learning_rate, weight_decay=wanted.weight_decay)
-        case "sgd":
-            return keras.optimizers.SGD(
-                wanted.learning_rate, momentum=wanted.momentum, weight_decay=decay
-            )
-        case "rmsprop":
-            return keras.optimizers.RMSprop(
-                wanted.learning_rate, momentum=wanted.momentum, weight_decay=decay
-            )

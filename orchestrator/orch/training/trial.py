@@ -18,11 +18,12 @@ import numpy as np
 from orch import plans, registry
 from orch.contracts import BackboneFacts, Plan, Problem, Stage
 from orch.errors import DataError, PluginError, StorageError, UsageError, first_line
-from orch.training import backbones, checkpoints, cuts, examples, fit, models
+from orch.training import backbones, checkpoints, cuts, examples, fit, models, warm
 from orch.training.cuts import Cut
 from orch.training.examples import Selection
 from orch.training.features import Reader
 from orch.training.fit import EpochMetrics, Examples
+from orch.training.warm import HeadShape, NetworkShape
 from orch.training.workbench import Workbench
 from orch.trials import EpochReport, Failure, FailureKind, Filling, TrialOutcome, TrialSpec
 
@@ -94,24 +95,23 @@ class _Progress:
 def _train(
     spec: TrialSpec, bench: Workbench, progress: _Progress
 ) -> Generator[EpochReport | Filling, None, None]:
-    import keras
-
     splits = bench.splits(spec.dataset, spec.dataset_options, spec.dataset_digest)
     roles = examples.select(splits, spec.limit)
     facts = backbones.describe(bench.home, spec.backbone)
     plan, classes = make_plan(spec, facts, len(roles[0].indices))
     progress.plan = plan
-    network = bench.network(spec.backbone, models.network_size(plan.image), spec.weights_digest)
+    of_network = NetworkShape(spec.backbone, models.network_size(plan.image), spec.weights_digest)
+    network = bench.network(of_network)
     reader = Reader(spec, bench, plan, network, facts)
     stages = yield from _stages(reader, roles)
     progress.cut = stages[-1].cut
-    keras.utils.set_random_seed(spec.seed)  # only now: loading a network draws numbers too
-    head = models.head(network, plan, classes)
+    shape = HeadShape.of(of_network, plan, classes)
+    head = bench.models.head(network, plan, shape)
+    warm.begin(head, plan.head, spec.seed)
     rng = np.random.default_rng(spec.seed)
     for number, ready in enumerate(stages, start=1):
-        models.freeze(network, ready.stage.frozen_layers)
-        model = models.trained_part(network, spec.backbone, plan, ready.cut, head)
-        models.compile_for(model, ready.stage, plan.head)
+        model = bench.models.compiled(network, plan, ready.stage, ready.cut, head, shape)
+        warm.reseed(model, head, spec.seed, number)
         best: tuple[float, checkpoints.Weights] | None = None
         for epoch in fit.train(
             model,

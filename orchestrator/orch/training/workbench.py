@@ -1,4 +1,4 @@
-"""What one process keeps between trials: loaded networks, open datasets and arrays."""
+"""What one process keeps between trials: networks, traced models, open datasets and arrays."""
 
 from __future__ import annotations
 
@@ -6,43 +6,51 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from numpy.typing import NDArray
-
 from orch import catalog
 from orch.contracts import Split, Value
 from orch.errors import DataError
 from orch.home import Home
 from orch.training import backbones
 from orch.training.arrays import ArrayStore
+from orch.training.warm import NetworkShape, WarmModels
 
 
 class Workbench:
-    """What one process keeps between trials: loaded networks, open datasets and arrays."""
+    """What one process keeps between trials: networks, traced models, open datasets and arrays."""
 
     def __init__(self, home: Home, verify_store: bool = True) -> None:
         self.home = home
         self.store = ArrayStore(home.store, verify_store)
-        self._networks: dict[tuple[str, tuple[int, int], str], tuple[Any, list[NDArray[Any]]]] = {}
+        self.models = WarmModels()
+        self._networks: dict[NetworkShape, tuple[Any, list[Any]]] = {}
         self._splits: dict[str, Mapping[str, Split]] = {}
 
-    def network(self, name: str, size: tuple[int, int], digest: str) -> Any:
-        """A backbone with the weights of this digest, whatever a trial before did to them.
+    def network(self, wanted: NetworkShape) -> Any:
+        """A backbone with its published weights, whatever a trial before did to them.
 
         Raises:
             DataError: the weights are not there, or are others now.
         """
-        if (name, size, digest) not in self._networks:
-            weights = self.weights(name)
-            if weights.digest != digest:
-                raise DataError(
-                    f"the weights of {name} were {digest[:12]}, now they are {weights.digest[:12]}",
-                    f"put the former ones back: orch backbones add {name} --from FILE",
-                )
-            network = backbones.load(name, size, weights)
-            self._networks[name, size, digest] = network, network.get_weights()
-        network, published = self._networks[name, size, digest]
-        network.set_weights(published)
+        if wanted not in self._networks:
+            self._networks[wanted] = self._loaded(wanted)
+        network, published = self._networks[wanted]
+        for weight, value in zip(network.weights, published, strict=True):
+            weight.assign(value)
         return network
+
+    def _loaded(self, wanted: NetworkShape) -> tuple[Any, list[Any]]:
+        """A network and its published weights as tensors, from which they are put back fastest."""
+        import keras
+
+        name, weights = wanted.name, self.weights(wanted.name)
+        if weights.digest != wanted.digest:
+            raise DataError(
+                f"the weights of {name} were {wanted.digest[:12]}, "
+                f"now they are {weights.digest[:12]}",
+                f"put the former ones back: orch backbones add {name} --from FILE",
+            )
+        network = backbones.load(name, wanted.size, weights)
+        return network, [keras.ops.convert_to_tensor(each) for each in network.get_weights()]
 
     def weights(self, name: str) -> backbones.Weights:
         """Where a backbone's weights are.
