@@ -51,6 +51,9 @@ class Settings:
     )
     cpus_per_trial: int = _setting(0, "CPU cores of a trial; 0 divides them", least=0)
     keep: int = _setting(3, "how many of a sweep's best trials keep their weights", least=0)
+    cache_bytes: int = _setting(
+        0, "most that stored examples and features may take; 0: half of the disk's room", least=0
+    )
     verify_store: bool = _setting(True, "check stored arrays against their checksums when opened")
     busy_seconds: float = _setting(15.0, "how long to wait for a locked database", least=0)
     allow_network_filesystem: bool = _setting(

@@ -259,7 +259,7 @@ FILE_KEYS: Mapping[str, type] = {
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?\Z")
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, option: str = "--time") -> float:
     """Read "2h", "1h30m", "90s" or a number of seconds.
 
     Raises:
@@ -267,9 +267,9 @@ def parse_duration(text: str) -> float:
     """
     found = _DURATION.match(text.strip())
     if not text.strip() or found is None:
-        raise UsageError(f"--time {text!r} is no duration", "write 2h, 1h30m or 90s")
+        raise UsageError(f"{option} {text!r} is no duration", "write 2h, 1h30m or 90s")
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
     total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     if not total:
-        raise UsageError(f"--time {text} leaves no time", "write 2h, 1h30m or 90s")
+        raise UsageError(f"{option} {text} leaves no time", "write 2h, 1h30m or 90s")
     return float(total)

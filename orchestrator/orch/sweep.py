@@ -170,14 +170,18 @@ def _run(
     store: Store,
     watcher: Watcher,
 ) -> None:
-    from orch import cluster
+    from orch.cluster.connection import connecting
+    from orch.cluster.slots import Demand, divide
 
     spec, interrupts, state = planned.spec, Interrupts(), "failed"
-    demand = cluster.Demand(settings.concurrent, settings.gpus_per_trial, settings.cpus_per_trial)
+    demand = Demand(settings.concurrent, settings.gpus_per_trial, settings.cpus_per_trial)
     with interrupts.listen():
         try:
-            with cluster.connected(settings.ray_address, home.logs) as (cpus, gpus, memory):
-                slots = cluster.divide(cpus, gpus, memory, demand, spec.trials)
+            with connecting(settings.ray_address, home.logs) as connected:
+                from orch.cluster import dispatch  # takes as long as Ray to start
+
+                there = connected()
+                slots = divide(there.cpus, there.gpus, there.memory, demand, spec.trials)
                 # Tune hands a warm worker on only if the next trial is there already.
                 ahead = 0 if slots.spare else 1
                 in_flight = slots.concurrent + ahead
@@ -186,7 +190,7 @@ def _run(
                     spec, search, store, watcher, planned.problem, interrupts, in_flight, kept
                 )
                 run.recall(former)
-                cluster.run(run, home, slots, settings.verify_store)
+                dispatch.run(run, home, slots, settings.verify_store, settings.cache_bytes)
                 run.close()
             if interrupts.draining or run.late:
                 state = "stopped"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from orch import registry
 from orch.catalog import Installed
 from orch.contracts import DatasetFacts
 from orch.errors import OrchError
 from orch_db.records import Board, EpochRecord, SweepRecord, TrialRecord
+
+if TYPE_CHECKING:
+    from orch.training.eviction import Stored
 
 SCHEMA_VERSION = 1
 
@@ -134,6 +138,22 @@ def dataset(facts: DatasetFacts, installed: Installed | None) -> dict[str, Any]:
         "recipes": [f"{facts.name}/{recipe.name}" for recipe in facts.recipes],
         "licence": facts.licence,
         "homepage": facts.homepage,
+    }
+
+
+def stored_array(found: Stored) -> dict[str, Any]:
+    """An array of the store."""
+    return {
+        "id": found.address,
+        "title": found.title,
+        "state": found.state,
+        "examples": found.rows,
+        "bytes": found.bytes,
+        "seconds": found.seconds,
+        "hits": found.hits,
+        "sweeps": list(found.users),
+        "last_used": datetime.fromtimestamp(found.last_used, UTC).isoformat(),
+        "in_use": found.held,
     }
 
 

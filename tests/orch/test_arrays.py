@@ -79,8 +79,12 @@ def place_of(folder: Path) -> Path:
 
 
 def published(folder: Path) -> list[str]:
-    """Every file of a store but the locks, which say nothing."""
-    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+    """Every file of a store but locks, which say nothing, and notes of who used an array."""
+    return sorted(
+        path.name
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in ("lock", "held") and path.parent.name != "uses"
+    )
 
 
 PROLOGUE = """
@@ -350,7 +354,7 @@ build(lambda start, stop: WHOLE[start:stop])
 @pytest.mark.parametrize("count", [400_000, 200_000], ids=["too large", "no room left"])
 def test_a_full_disk_raises_and_publishes_nothing(small_disk: Path, count: int) -> None:
     (small_disk / "ballast").write_bytes(bytes(100_000))
-    store = ArrayStore(small_disk / "store")
+    store = ArrayStore(small_disk / "store", limit=10**9)
     with pytest.raises(OSError, match="No space left") as caught:
         end(store.build({}, Layout((count,), "uint8"), lambda a, b: np.ones(b - a)))
     assert caught.value.errno == errno.ENOSPC

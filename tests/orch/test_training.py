@@ -17,7 +17,7 @@ from orch.contracts import Head, ImageInput, Optimizer, Plan, Stage, StrategyFac
 from orch.errors import DataError
 from orch.home import Home
 from orch.testing import silent
-from orch.training import backbones, cuts, features, fit, models, trial
+from orch.training import backbones, cuts, eviction, fit, models, trial
 from orch.training.applications import APPLICATIONS
 from orch.training.cuts import Cut
 from orch.training.fit import Examples
@@ -199,22 +199,35 @@ def test_features_that_were_pooled_otherwise_are_not_mistaken(
     assert losses(shared[1]) == pytest.approx(losses(fresh[1]), rel=1e-5)
 
 
-def test_features_that_would_crowd_the_disk_are_not_stored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_features_for_which_there_is_no_room_are_not_stored(tmp_path: Path) -> None:
     home = Home(tmp_path)
     catalog.install(home, "digits", None, silent)
-    bench = Workbench(home)
-    values = 16 * 16 * 32  # of an image at block1_pool
-    monkeypatch.setattr(bench, "free_bytes", lambda: 200 * values * 4 * features.DISK_SHARE - 1)
-    crowded, _ = run(spec(home, frozen_layers=8, epochs=1), bench)
+    examples = 200 * 32 * 32 * 3
+    block1 = 200 * 16 * 16 * 32 * 4
+    headers = 4 * 128
+    wanted = spec(home, frozen_layers=8, epochs=1)
+    crowded, _ = run(wanted, Workbench(home, cache_bytes=examples + block1 - 1))
     assert (crowded.cut, crowded.failure) == ("none", None)
-    monkeypatch.setattr(bench, "free_bytes", lambda: 200 * values * 4 * features.DISK_SHARE)
-    roomy, _ = run(spec(home, frozen_layers=8, epochs=1), bench)
+    roomy, _ = run(wanted, Workbench(home, cache_bytes=examples + block1 + headers))
     assert roomy.cut == "block1_pool"
-    monkeypatch.setattr(bench, "free_bytes", lambda: 0)
-    again, _ = run(spec(home, frozen_layers=8, epochs=1), bench)
+    again, _ = run(wanted, Workbench(home, cache_bytes=1))
     assert again.cut == "block1_pool", "what is stored takes no more room"
+
+
+def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    catalog.install(home, "digits", None, silent)
+    examples, block2, headers = 200 * 32 * 32 * 3, 200 * 8 * 8 * 64 * 4, 4 * 128
+    bench = Workbench(home, cache_bytes=examples + block2 + headers)
+    first = run(spec(home, frozen_layers=15, epochs=1), bench)
+    assert first[0].cut == "block2_pool"
+    shallower = run(spec(home, frozen_layers=8, epochs=1), bench)
+    assert (shallower[0].cut, shallower[0].failure) == ("none", None), "it takes twice as much"
+    deeper = run(spec(home, frozen_layers=26, epochs=1), bench)
+    assert (deeper[0].cut, deeper[0].failure) == ("block4_pool", None)
+    assert "block2_pool" not in " ".join(each.title for each in eviction.stored(home.store))
+    again = run(spec(home, frozen_layers=15, epochs=1), bench)
+    assert losses(again[1]) == losses(first[1])
 
 
 def test_weights_that_are_not_all_real_numbers_are_counted_right(tmp_path: Path) -> None:

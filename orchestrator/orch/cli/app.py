@@ -8,6 +8,7 @@ import typer
 
 from orch.cli import (
     backbones,
+    cache,
     config,
     datasets,
     db,
@@ -39,7 +40,7 @@ app.command("predict")(trained.predict)
 app.command("export")(trained.export)
 app.command("doctor")(doctor.doctor)
 app.command("config")(config.config)
-for noun in (sweeps, trials, datasets, strategies, recipes, backbones, db):
+for noun in (sweeps, trials, datasets, strategies, recipes, backbones, cache, db):
     app.add_typer(noun.app)
 
 

@@ -195,5 +195,5 @@ def _load(prefix: str) -> Trained:
         return inference.load(
             spec.trial(record.number, record.params, record.seed, record.attempt),
             record.plan,
-            Workbench(home, settings.verify_store),
+            Workbench(home, settings.verify_store, settings.cache_bytes),
         )

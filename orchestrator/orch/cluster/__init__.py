@@ -2,7 +2,8 @@
 
 Ray Tune dispatches trials to workers that live as long as the sweep; every decision (what to
 try, what to stop, when to end) is asked of a `Director`, and everything that happens is told
-to it. Tune's own state is never read back.
+to it. Tune's own state is never read back. `connection` needs Ray alone, so that Ray can start
+while `dispatch` still imports Tune.
 """
 
 from __future__ import annotations
@@ -29,9 +30,3 @@ for _name, _text in QUIET.items():
 # that names the cluster's address does not send it (Ray's documentation, "Token authentication").
 if (Path.home() / ".ray" / "auth_token").exists() or "RAY_AUTH_TOKEN" in os.environ:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
-
-from orch.cluster.connection import available_cores, connected  # noqa: E402
-from orch.cluster.dispatch import Director, run  # noqa: E402
-from orch.cluster.slots import Demand, Slots, divide  # noqa: E402
-
-__all__ = ["Demand", "Director", "Slots", "available_cores", "connected", "divide", "run"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,39 @@ from orch.errors import ClusterError
 
 KNOCK_SECONDS = 5.0
 LOGS_KEPT = 5  # sessions
+# Ray would start a Python process per core, and then others for the trials.
+START_NO_MORE = {"enable_worker_prestart": False, "prestart_worker_first_driver": False}
 OBJECT_STORE_BYTES = 128 * 2**20  # arrays travel as files, so Ray's own store can be small
 
 
-@contextmanager
-def connected(address: str, logs: Path) -> Generator[tuple[int, float, int]]:
-    """Join the cluster at `address`, or start one here on loopback; yields cores, GPUs, bytes.
+@dataclass(frozen=True)
+class Resources:
+    """What a cluster has: cores, GPUs, and memory in bytes."""
 
-    Raises:
-        ClusterError: it cannot be reached or started.
+    cpus: int
+    gpus: float
+    memory: int
+
+
+@contextmanager
+def connecting(address: str, logs: Path) -> Generator[Callable[[], Resources]]:
+    """Begin to join the cluster at `address`, or to start one here on loopback.
+
+    What it yields waits until that is done, and raises ClusterError where it cannot be.
     """
+    with ThreadPoolExecutor(1, thread_name_prefix="ray") as background:
+        started = background.submit(_connect, address)
+        try:
+            yield lambda: started.result()[0]
+        finally:
+            session = None if started.exception() else started.result()[1]
+            ray.shutdown()
+            if session is not None and not address:
+                _keep_logs(session, logs / "ray")
+
+
+def _connect(address: str) -> tuple[Resources, Path]:
+    """Join or start; returns what there is and the folder of Ray's session."""
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not address:
         options.update(
@@ -35,6 +60,7 @@ def connected(address: str, logs: Path) -> Generator[tuple[int, float, int]]:
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             _node_ip_address="127.0.0.1",
+            _system_config=START_NO_MORE,
         )
     else:
         options["address"] = address
@@ -50,14 +76,10 @@ def connected(address: str, logs: Path) -> Generator[tuple[int, float, int]]:
             if address
             else "orch doctor",
         ) from error
-    try:
-        resources: Mapping[str, float] = ray.cluster_resources()
-        memory = int(resources.get("memory", WORKER_MEMORY))
-        yield int(resources.get("CPU", 1)), resources.get("GPU", 0.0), memory
-    finally:
-        ray.shutdown()
-        if not address:
-            _keep_logs(Path(context.address_info["session_dir"]), logs / "ray")
+    found: Mapping[str, float] = ray.cluster_resources()
+    memory = int(found.get("memory", WORKER_MEMORY))
+    resources = Resources(int(found.get("CPU", 1)), found.get("GPU", 0.0), memory)
+    return resources, Path(context.address_info["session_dir"])
 
 
 def _keep_logs(session: Path, kept: Path) -> None:

@@ -50,8 +50,8 @@ class Director(Protocol):
         ...
 
 
-def run(director: Director, home: Home, slots: Slots, verify_store: bool) -> None:
-    """Run trials until the director says it is done. Needs `connected`.
+def run(director: Director, home: Home, slots: Slots, verify_store: bool, cache_bytes: int) -> None:
+    """Run trials until the director says it is done, on a cluster that was connected.
 
     Raises:
         ClusterError: Ray gave up.
@@ -60,11 +60,10 @@ def run(director: Director, home: Home, slots: Slots, verify_store: bool) -> Non
     environment = {
         name: os.environ[name] for name in ("KERAS_BACKEND", "PYTHONPATH") if name in os.environ
     }
+    setting = Setting(home, slots.cpus, verify_store, cache_bytes, environment)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.concurrent)  # else started one by one
     worker = tune.with_resources(
-        tune.with_parameters(
-            Worker,
-            setting=Setting(home, slots.cpus, verify_store, environment),
-        ),
+        tune.with_parameters(Worker, setting=setting),
         {"cpu": slots.cpus, "gpu": slots.gpus},
     )
     with tempfile.TemporaryDirectory(prefix="orch-tune-") as scratch:

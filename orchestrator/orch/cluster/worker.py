@@ -20,6 +20,7 @@ class Setting:
     home: Home
     threads: int
     verify_store: bool
+    cache_bytes: int
     environment: Mapping[str, str]
 
 
@@ -32,7 +33,7 @@ class Worker(tune.Trainable):
         _before_keras(setting)
         from orch.training.workbench import Workbench
 
-        self._bench = Workbench(setting.home, setting.verify_store)
+        self._bench = Workbench(setting.home, setting.verify_store, setting.cache_bytes)
         self._running: Generator[EpochReport | Filling, None, TrialOutcome] | None = None
         self._begin(config["spec"])
 

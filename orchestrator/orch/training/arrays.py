@@ -13,65 +13,97 @@ import os
 import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orch.home import locked, sync_folder, write_json
-from orch.training import shards
-from orch.training.shards import Compute, Layout
-
-DATA = "data.npy"
-MANIFEST = "manifest.json"
+from orch.training import eviction, shards
+from orch.training.eviction import DATA, MANIFEST
+from orch.training.shards import LOCK, Compute, Layout
 
 Key = Mapping[str, Any]
 
 
 class ArrayStore:
-    """Content-addressed arrays under one folder."""
+    """Content-addressed arrays under one folder, that takes `limit` bytes at most.
 
-    def __init__(self, folder: Path, verify: bool = True) -> None:
+    Where the limit is 0 it is half of what the disk has for it.
+    """
+
+    def __init__(self, folder: Path, verify: bool = True, limit: int = 0) -> None:
         self._folder = folder
         self._verify = verify
-        self._opened: dict[str, NDArray[Any]] = {}
+        self._limit = limit
+        self._opened: dict[str, tuple[NDArray[Any], int]] = {}
+        self._held: dict[str, IO[Any]] = {}
 
     def build(
-        self, key: Key, layout: Layout, compute: Compute
+        self, key: Key, layout: Layout, compute: Compute, title: str = "", user: str = "nobody"
     ) -> Generator[int, None, NDArray[Any]]:
         """Return the array of `key`, memory-mapped and read-only, building it if need be.
 
         Yields how many rows are there after each shard, and while other processes fill it.
-        What was opened before by this store is not checked again.
+        What was opened before by this store is not checked again. It stays until `release`;
+        others may have to go to make room for it. `title` and `user` are for people.
 
         Raises:
+            StorageError: it does not fit beside what is in use.
             OSError: the disk is full or cannot be written; nothing is published.
         """
         name = address(key)
-        if name not in self._opened:
-            place = self._folder / name[:2] / name
-            place.mkdir(parents=True, exist_ok=True)
-            array = self._read(place)
-            if array is None:
-                started = time.monotonic()
-                yield from shards.fill(place, layout, compute, (place / MANIFEST).exists)
-                _publish(place, key, layout, time.monotonic() - started)
-                array = _map(place)
-            self._opened[name] = array
-        return self._opened[name]
+        place = self._folder / name[:2] / name
+        place.mkdir(parents=True, exist_ok=True)
+        if name not in self._held:
+            self._held[name] = eviction.hold(place)
+        array = self._read(place)
+        eviction.note_use(place, user, hit=array is not None)
+        if array is None:
+            started = time.monotonic()
+            self._begin(place, layout)
+            yield from shards.fill(place, layout, compute, (place / MANIFEST).exists)
+            _publish(place, key, layout, title, time.monotonic() - started)
+            array = _map(place)
+            self._opened[name] = array, _inode(place)
+        return array
 
     def has(self, key: Key) -> bool:
         """Tell whether the array of a key was published; it may turn out to be damaged."""
         name = address(key)
-        return name in self._opened or (self._folder / name[:2] / name / MANIFEST).exists()
+        return (self._folder / name[:2] / name / MANIFEST).exists()
+
+    def room(self) -> int:
+        """How many more bytes the store can take on, if need be by deleting what nobody uses."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return eviction.obtainable(self._folder, self._limit)
+
+    def release(self) -> None:
+        """Let others delete what was read here, when they need room."""
+        for file in self._held.values():
+            file.close()
+        self._held.clear()
+
+    def _begin(self, place: Path, layout: Layout) -> None:
+        """Make room and reserve it; one process at a time, or each would delete for itself."""
+        with locked(self._folder / LOCK):
+            part = place / shards.PART
+            missing = layout.bytes - (part.stat().st_size if part.exists() else 0)
+            if missing > 0 and not (place / MANIFEST).exists():
+                eviction.make_room(self._folder, missing, self._limit)
+            shards.begin(place, layout, (place / MANIFEST).exists)
 
     def _read(self, place: Path) -> NDArray[Any] | None:
         """Map a published array; set it aside and return None where it is damaged."""
-        with locked(place / "lock"):
+        array, inode = self._opened.get(place.name, (None, 0))
+        if array is not None and inode == _inode(place):
+            return array
+        with locked(place / LOCK):
             if not (place / MANIFEST).exists():
                 return None
             if self._intact(place):
-                return _map(place)
+                self._opened[place.name] = found = _map(place), _inode(place)
+                return found[0]
             _set_aside(place)
             return None
 
@@ -91,14 +123,16 @@ def address(key: Key) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _publish(place: Path, key: Key, layout: Layout, seconds: float) -> None:
+def _publish(place: Path, key: Key, layout: Layout, title: str, seconds: float) -> None:
     """Make a filled part the array; another process that filled it too may have been first."""
-    with locked(place / "lock"):
+    with locked(place / LOCK):
         if (place / MANIFEST).exists():
             return
         part = place / shards.PART
         manifest = {
+            "title": title,
             "key": dict(key),
+            "rows": layout.shape[0],
             "bytes": part.stat().st_size,
             "header": hashlib.sha256(shards.header(layout)).hexdigest(),
             "shards": [
@@ -126,6 +160,14 @@ def _sums(path: Path, manifest: Mapping[str, Any]) -> bool:
             if hashlib.sha256(file.read(size)).hexdigest() != digest:
                 return False
     return True
+
+
+def _inode(place: Path) -> int:
+    """What tells a file from another of its name; 0 where it is not published."""
+    try:
+        return (place / DATA).stat().st_ino if (place / MANIFEST).exists() else 0
+    except FileNotFoundError:
+        return 0
 
 
 def _map(place: Path) -> NDArray[Any]:

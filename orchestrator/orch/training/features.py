@@ -19,12 +19,11 @@ from orch.training import examples, fit, models
 from orch.training.cuts import Cut
 from orch.training.examples import Selection
 from orch.training.fit import Examples
-from orch.training.shards import Layout
+from orch.training.shards import Compute, Layout
 from orch.training.workbench import Workbench
 from orch.trials import Filling, TrialSpec
 
 FILL_BATCH = 64  # examples per step when features are computed
-DISK_SHARE = 5  # one stored array may take a fifth of the free disk
 
 
 def finished(reading: Generator[Any, None, Examples]) -> Examples:
@@ -64,17 +63,26 @@ class Reader:
     network: Any
     facts: BackboneFacts
 
-    def affordable(self, cut: Cut, roles: Sequence[Selection]) -> Cut:
-        """The cut, or none where features that are not stored yet would crowd the disk."""
-        if not cut.layers:
-            return cut
-        missing = [r for r in roles if not self.bench.store.has(self._key(r, cut))]
-        count = sum(len(role.indices) for role in missing)
-        needed = count * models.feature_bytes(self.network, cut, self.plan.head)
-        free = self.bench.free_bytes()
-        if needed * DISK_SHARE <= free:
-            return cut
-        return Cut.none(f"its features take {needed:,} bytes of {free:,} that are free")
+    def affordable(self, wanted: Sequence[Cut], roles: Sequence[Selection]) -> list[Cut]:
+        """Each cut, or none where its features do not fit into the store with those before it."""
+        room = self.bench.store.room() - sum(self._missing_examples(role) for role in roles)
+        found: dict[int, Cut] = {}
+        for cut in wanted:
+            if cut.layers not in found:
+                needed = sum(self._missing_features(role, cut) for role in roles)
+                fits = not needed or needed <= room
+                found[cut.layers] = cut if fits else _no_room(needed, room)
+                room -= needed if fits else 0
+        return [found[cut.layers] for cut in wanted]
+
+    def _missing_examples(self, chosen: Selection) -> int:
+        layout = examples.layout(chosen, self.plan.image.size)
+        return 0 if self.bench.store.has(self._examples_key(chosen)) else layout.bytes
+
+    def _missing_features(self, chosen: Selection, cut: Cut) -> int:
+        if not cut.layers or self.bench.store.has(self._key(chosen, cut)):
+            return 0
+        return len(chosen.indices) * models.feature_bytes(self.network, cut, self.plan.head)
 
     def read(
         self, chosen: Selection, cut: Cut, wanted: Sequence[Cut] = ()
@@ -101,7 +109,8 @@ class Reader:
             return examples.decode(self.spec.dataset, split, chosen, size, start, stop)
 
         key, layout = self._examples_key(chosen), examples.layout(chosen, size)
-        for done in (building := _Building(self.bench.store.build(key, layout, compute))):
+        title = f"examples of {self.spec.dataset}, {chosen.role}"
+        for done in (building := self._building(key, layout, compute, title)):
             yield Filling(f"decoding {chosen.role} examples", done, len(chosen.indices))
         return building.array
 
@@ -130,15 +139,18 @@ class Reader:
 
         shape = (len(chosen.indices), *self._shape(cut))
         try:
-            for done in (
-                building := _Building(
-                    self.bench.store.build(key, Layout(shape, "float32", FILL_BATCH), compute)
-                )
-            ):
+            layout = Layout(shape, "float32", FILL_BATCH)
+            title = f"{cut.name} of {self.spec.backbone}, {self.spec.dataset}, {chosen.role}"
+            for done in (building := self._building(key, layout, compute, title)):
                 yield Filling(f"computing {cut.name} of {chosen.role} examples", done, shape[0])
         except DamagedError:  # it has been set aside by now
             return (yield from self._features(chosen, cut, wanted))
         return building.array
+
+    def _building(
+        self, key: Mapping[str, Any], layout: Layout, compute: Compute, title: str
+    ) -> _Building:
+        return _Building(self.bench.store.build(key, layout, compute, title, self.spec.sweep))
 
     def _examples_key(self, chosen: Selection) -> dict[str, Any]:
         return examples.key(self.spec.dataset_digest, chosen, self.plan.image.size)
@@ -169,6 +181,10 @@ class Reader:
             "shape": list(self._shape(cut)),
             "keras": _versions(),
         }
+
+
+def _no_room(needed: int, room: int) -> Cut:
+    return Cut.none(f"its features take {needed:,} bytes, the store has room for {max(0, room):,}")
 
 
 @cache

@@ -104,7 +104,7 @@ def judge(trained: Trained, split: str) -> tuple[NDArray[np.int64], NDArray[np.f
         raise NotFoundError.among("split", split, {*splits, "validation"})
     facts = backbones.describe(bench.home, spec.backbone)
     reader = Reader(spec, bench, plan, trained.network, facts)
-    cut = reader.affordable(cuts.of_plan(facts, plan)[-1], [chosen])
+    (cut,) = reader.affordable(cuts.of_plan(facts, plan)[-1:], [chosen])
     found = finished(reader.read(chosen, cut))
     model = models.trained_part(trained.network, spec.backbone, plan, cut, trained.head)
     return found.labels, fit.probabilities(model, found.inputs, fit.EVALUATION_BATCH)

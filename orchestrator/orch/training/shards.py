@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from orch.home import locked, sync_folder
 
 PART = "data.npy.part"
+LOCK = "lock"  # held for a moment, while files of the folder change their names
 MARKERS = "shards"
 SHARD_BYTES = 32 * 2**20
 MOST_ROWS = 512  # of a shard, so that progress is seen where rows are small and slow
@@ -45,6 +46,11 @@ class Layout:
         return int(np.dtype(self.dtype).itemsize * np.prod(self.shape[1:], dtype=np.int64))
 
     @property
+    def bytes(self) -> int:
+        """What the rows of the array take."""
+        return self.shape[0] * self.row_bytes
+
+    @property
     def shards(self) -> list[tuple[int, int]]:
         """The rows of each shard, from and to."""
         fit = min(MOST_ROWS, SHARD_BYTES // max(1, self.row_bytes))
@@ -56,7 +62,7 @@ class Layout:
 def fill(
     place: Path, layout: Layout, compute: Compute, published: Callable[[], bool]
 ) -> Generator[int, None, None]:
-    """Compute what is missing of the array in `place`, yielding how many rows are there.
+    """Compute what is missing of an array that was begun, yielding how many rows are there.
 
     Returns when all rows are there, or when another process has `published` the array and with
     it removed the markers. It may be closed between shards.
@@ -64,7 +70,6 @@ def fill(
     Raises:
         OSError: the disk is full or cannot be written; shards that are done stay.
     """
-    _begin(place, layout, published)
     while not published() and (missing := _missing(place, layout)):
         worked = False
         for shard in missing:
@@ -95,10 +100,14 @@ def header(layout: Layout) -> bytes:
     return stream.getvalue()
 
 
-def _begin(place: Path, layout: Layout, published: Callable[[], bool]) -> None:
-    """Reserve the room, unless another process has: a full disk must say so now."""
-    part, size = place / PART, len(header(layout)) + layout.shape[0] * layout.row_bytes
-    with locked(place / "lock"):
+def begin(place: Path, layout: Layout, published: Callable[[], bool]) -> None:
+    """Reserve the room for an array, unless another process has.
+
+    Raises:
+        OSError: the disk is full, which must be said now.
+    """
+    part, size = place / PART, len(header(layout)) + layout.bytes
+    with locked(place / LOCK):
         if published():
             return
         (place / MARKERS).mkdir(exist_ok=True)

@@ -56,6 +56,8 @@ def trial_steps(
         failure = None
     except Exception as error:
         failure = Failure(classify(error), first_line(error), traceback.format_exc())
+    finally:
+        bench.store.release()
     best = progress.best
     return TrialOutcome(
         score=best.metrics[spec.objective.metric] if best else None,
@@ -156,7 +158,7 @@ def _stages(
 ) -> Generator[Filling, None, list[_Ready]]:
     """Read the inputs of every stage, while the network still is as it was published."""
     plan = reader.plan
-    found = [reader.affordable(cut, roles) for cut in cuts.of_plan(reader.facts, plan)]
+    found = reader.affordable(cuts.of_plan(reader.facts, plan), roles)
     ready: list[_Ready] = []
     for stage, cut, first in zip(plan.stages, found, cuts.trained_from(plan), strict=True):
         train = yield from reader.read(roles[0], cut, found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,9 +17,9 @@ from orch.training.warm import NetworkShape, WarmModels
 class Workbench:
     """What one process keeps between trials: networks, traced models, open datasets and arrays."""
 
-    def __init__(self, home: Home, verify_store: bool = True) -> None:
+    def __init__(self, home: Home, verify_store: bool = True, cache_bytes: int = 0) -> None:
         self.home = home
-        self.store = ArrayStore(home.store, verify_store)
+        self.store = ArrayStore(home.store, verify_store, cache_bytes)
         self.models = WarmModels()
         self._networks: dict[NetworkShape, tuple[Any, list[Any]]] = {}
         self._splits: dict[str, Mapping[str, Split]] = {}
@@ -62,11 +61,6 @@ class Workbench:
         if found is None:
             raise DataError(f"the weights of {name} are gone", f"orch backbones add {name}")
         return found
-
-    def free_bytes(self) -> int:
-        """The free space of the disk that holds the store."""
-        self.home.store.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return shutil.disk_usage(self.home.store).free
 
     def splits(self, name: str, options: Mapping[str, Value], digest: str) -> Mapping[str, Split]:
         """An installed dataset's splits, under these options.
