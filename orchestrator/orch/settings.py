@@ -54,6 +54,9 @@ class Settings:
     cache_bytes: int = _setting(
         0, "most that stored examples and features may take; 0: half of the disk's room", least=0
     )
+    store_features: bool = _setting(
+        True, "store what frozen layers compute; off: run the whole network in every epoch"
+    )
     verify_store: bool = _setting(True, "check stored arrays against their checksums when opened")
     busy_seconds: float = _setting(15.0, "how long to wait for a locked database", least=0)
     allow_network_filesystem: bool = _setting(

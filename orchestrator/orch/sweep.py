@@ -26,6 +26,7 @@ from orch.settings import Settings
 from orch.space import render_value
 from orch.spec import PlannedSweep, SweepRequest, SweepSpec, plan_sweep
 from orch.training.checkpoints import Kept
+from orch.training.workbench import Keeping
 from orch_db.queries import Queries
 from orch_db.records import SweepRecord, TrialRecord
 from orch_db.store import Store
@@ -190,7 +191,7 @@ def _run(
                     spec, search, store, watcher, planned.problem, interrupts, in_flight, kept
                 )
                 run.recall(former)
-                dispatch.run(run, home, slots, settings.verify_store, settings.cache_bytes)
+                dispatch.run(run, home, slots, keeping(settings))
                 run.close()
             if interrupts.draining or run.late:
                 state = "stopped"
@@ -206,6 +207,11 @@ def _run(
             f"orch sweeps resume {spec.id[:6]}",
             signal=interrupts.signal,
         )
+
+
+def keeping(settings: Settings) -> Keeping:
+    """How the store is kept."""
+    return Keeping(settings.cache_bytes, settings.verify_store, settings.store_features)
 
 
 def _tried(trial: TrialRecord, queries: Queries, spec: SweepSpec) -> Tried:

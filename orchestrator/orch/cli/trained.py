@@ -182,7 +182,7 @@ def export(
 def _load(prefix: str) -> Trained:
     from orch.cli.live import steps
     from orch.spec import SweepSpec
-    from orch.sweep import require_trial
+    from orch.sweep import keeping, require_trial
     from orch.training import inference
     from orch.training.workbench import Workbench
 
@@ -195,5 +195,5 @@ def _load(prefix: str) -> Trained:
         return inference.load(
             spec.trial(record.number, record.params, record.seed, record.attempt),
             record.plan,
-            Workbench(home, settings.verify_store, settings.cache_bytes),
+            Workbench(home, keeping(settings)),
         )

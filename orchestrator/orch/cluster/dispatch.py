@@ -15,6 +15,7 @@ from orch.cluster.slots import Slots
 from orch.cluster.worker import Setting, Worker
 from orch.errors import ClusterError
 from orch.home import Home
+from orch.training.workbench import Keeping
 from orch.trials import EpochReport, Filling, TrialOutcome, TrialSpec
 
 
@@ -50,7 +51,7 @@ class Director(Protocol):
         ...
 
 
-def run(director: Director, home: Home, slots: Slots, verify_store: bool, cache_bytes: int) -> None:
+def run(director: Director, home: Home, slots: Slots, keeping: Keeping) -> None:
     """Run trials until the director says it is done, on a cluster that was connected.
 
     Raises:
@@ -60,7 +61,7 @@ def run(director: Director, home: Home, slots: Slots, verify_store: bool, cache_
     environment = {
         name: os.environ[name] for name in ("KERAS_BACKEND", "PYTHONPATH") if name in os.environ
     }
-    setting = Setting(home, slots.cpus, verify_store, cache_bytes, environment)
+    setting = Setting(home, slots.cpus, keeping, environment)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.concurrent)  # else started one by one
     worker = tune.with_resources(
         tune.with_parameters(Worker, setting=setting),

@@ -10,6 +10,7 @@ from typing import Any
 from ray import tune
 
 from orch.home import Home
+from orch.training.workbench import Keeping
 from orch.trials import EpochReport, Filling, TrialOutcome, TrialSpec
 
 
@@ -19,8 +20,7 @@ class Setting:
 
     home: Home
     threads: int
-    verify_store: bool
-    cache_bytes: int
+    keeping: Keeping
     environment: Mapping[str, str]
 
 
@@ -33,7 +33,7 @@ class Worker(tune.Trainable):
         _before_keras(setting)
         from orch.training.workbench import Workbench
 
-        self._bench = Workbench(setting.home, setting.verify_store, setting.cache_bytes)
+        self._bench = Workbench(setting.home, setting.keeping)
         self._running: Generator[EpochReport | Filling, None, TrialOutcome] | None = None
         self._begin(config["spec"])
 

@@ -65,6 +65,8 @@ class Reader:
 
     def affordable(self, wanted: Sequence[Cut], roles: Sequence[Selection]) -> list[Cut]:
         """Each cut, or none where its features do not fit into the store with those before it."""
+        if not self.bench.keeping.features:
+            return [Cut.none("ORCH_STORE_FEATURES is off")] * len(wanted)
         room = self.bench.store.room() - sum(self._missing_examples(role) for role in roles)
         found: dict[int, Cut] = {}
         for cut in wanted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from orch import catalog
@@ -14,12 +15,24 @@ from orch.training.arrays import ArrayStore
 from orch.training.warm import NetworkShape, WarmModels
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """How the store is kept: its most bytes (0: half of the disk's room), whether what was stored
+    is checked when it is opened, and whether features are stored at all.
+    """
+
+    limit: int = 0
+    verify: bool = True
+    features: bool = True
+
+
 class Workbench:
     """What one process keeps between trials: networks, traced models, open datasets and arrays."""
 
-    def __init__(self, home: Home, verify_store: bool = True, cache_bytes: int = 0) -> None:
+    def __init__(self, home: Home, keeping: Keeping = Keeping()) -> None:
         self.home = home
-        self.store = ArrayStore(home.store, verify_store, cache_bytes)
+        self.keeping = keeping
+        self.store = ArrayStore(home.store, keeping.verify, keeping.limit)
         self.models = WarmModels()
         self._networks: dict[NetworkShape, tuple[Any, list[Any]]] = {}
         self._splits: dict[str, Mapping[str, Split]] = {}
