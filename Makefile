@@ -41,5 +41,16 @@ docs: .venv/developer
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
 	@touch $@
 
+# DATA: a folder with cats_vs_dogs.tar and vgg16_notop.weights.h5
+DATA ?= ../shared/data
+
+bench: .venv/developer
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/fill.py --data $(DATA)
+	$(BIN)/python benchmarks/vs_peers.py --data $(DATA) --workload blocks
+	$(BIN)/python benchmarks/vs_peers.py --data $(DATA) --workload head
+
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis dist
