@@ -22,9 +22,10 @@ import workload
 from workload import Done, Workload
 
 HERE = Path(__file__).parent
+RATES = tuple(10 ** (-5 + step / 4) for step in range(12))
 WORKLOADS = {
-    "head": Workload("head", (19,), (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2), 5, 600, 64),
-    "blocks": Workload("blocks", (15, 19), (1e-5, 3e-5, 1e-4, 3e-4), 3, 400, 64),
+    "head": Workload("head", (19,), RATES, epochs=5, images=500, size=64),
+    "blocks": Workload("blocks", (15, 19), RATES[2:10:2], epochs=3, images=400, size=64),
 }
 ARMS = ("ray-tune", "keras-tuner", "orch-off", "orch-cold", "orch-warm")
 
