@@ -80,7 +80,7 @@ def _compare(home: Home, options: argparse.Namespace) -> None:
 
 
 def _predict(model: keras.Model, pixels: Any, batch: int) -> float:
-    model.predict(pixels[: 2 * batch], batch_size=batch, verbose=0)  # trace
+    model.predict(pixels[: batch + len(pixels) % batch], batch_size=batch, verbose=0)  # trace
     started = time.monotonic()
     model.predict(pixels, batch_size=batch, verbose=0)
     return time.monotonic() - started

@@ -9,7 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """A sweep, and how many of its trials are in each state."""
+    """A sweep, and how many of its trials are in each state.
+
+    `expected_seconds` is what its trials were expected to take, where that was known.
+    """
 
     id: str
     name: str
@@ -25,6 +28,7 @@ class SweepRecord:
     git_commit: str | None
     created_at: str
     finished_at: str | None = None
+    expected_seconds: float | None = None
     trials: Mapping[str, int] = field(default_factory=dict[str, int])
 
 

@@ -45,6 +45,7 @@ class Sweep(Base):
     git_commit: Mapped[str | None]
     created_at: Mapped[str] = mapped_column(index=True)
     finished_at: Mapped[str | None]
+    expected_seconds: Mapped[float | None]
 
 
 class Trial(Base):

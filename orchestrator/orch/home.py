@@ -47,6 +47,11 @@ class Home:
         return self.root / "checkpoints"
 
     @property
+    def timings(self) -> Path:
+        """What networks cost on this machine, measured."""
+        return self.root / "timings"
+
+    @property
     def locks(self) -> Path:
         """Files that processes lock while they work on the same thing; their content is nothing."""
         return self.root / "locks"

@@ -6,7 +6,7 @@ import hashlib
 import re
 import tomllib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,7 @@ class SweepSpec:
     keep: int = 3
     recipe: str | None = None
     shortened: bool = False
+    stored_cuts: Sequence[int] | None = None
 
     @property
     def board(self) -> str:
@@ -113,6 +114,7 @@ class SweepSpec:
             seed=seed,
             attempt=attempt,
             keep=self.keep > 0,
+            stored_cuts=self.stored_cuts,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -130,12 +132,14 @@ class SweepSpec:
 class PlannedSweep:
     """A sweep that is ready to start, and what its first trial will do.
 
-    `examples` counts those of each split, as the dataset's options divide them.
+    `examples` counts those of each split, as the dataset's options divide them; `chosen` those
+    that are trained and validated on.
     """
 
     spec: SweepSpec
     installed: Installed
     examples: Mapping[str, int]
+    chosen: tuple[int, int]
     problem: Problem
     strategy: Strategy
     first_plan: Plan
@@ -194,7 +198,8 @@ def plan_sweep(
         shortened=limit is not None or request.most_epochs is not None,
     )
     there = {name: len(split.labels) for name, split in splits.items()}
-    return PlannedSweep(spec, installed, there, problem, strategy, first_plan)
+    counts = len(chosen[0].indices), len(chosen[1].indices)
+    return PlannedSweep(spec, installed, there, counts, problem, strategy, first_plan)
 
 
 def _offered(strategy: Strategy, problem: Problem, request: SweepRequest) -> list[Parameter]:

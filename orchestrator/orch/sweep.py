@@ -15,10 +15,11 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import cast
 
-from orch import __version__, registry
+from orch import __version__, forecast, registry
 from orch.contracts import Progress
+from orch.costs import Expected
 from orch.director import SweepRun, Watcher, now
-from orch.errors import InterruptedSweepError, NotFoundError, UsageError
+from orch.errors import InterruptedSweepError, NotFoundError, PluginError, UsageError
 from orch.home import Home, locked
 from orch.interrupts import Interrupts
 from orch.search import Ending, Search, Tried
@@ -44,6 +45,9 @@ def start(
         InterruptedSweepError: after Ctrl-C or SIGTERM; everything that ended is recorded.
         ClusterError: Ray could not be started or gave up.
     """
+    expected = _expected(planned, settings, home)
+    if expected is not None:
+        planned = replace(planned, spec=replace(planned.spec, stored_cuts=expected.stored_cuts))
     spec = planned.spec
     search = _search(spec, (), ())
     store.add_sweep(
@@ -61,6 +65,7 @@ def start(
             versions=versions(spec),
             git_commit=_git_commit(),
             created_at=now(),
+            expected_seconds=expected.stored if expected else None,
         )
     )
     with _alone(spec, home):
@@ -89,6 +94,14 @@ def resume(
         search = _search(spec, tuple(_tried(each, queries, spec) for each in ended), former)
         store.set_sweep_state(spec.id, "running", None)
         _run(planned, search, former, settings, home, store, watcher)
+
+
+def _expected(planned: PlannedSweep, settings: Settings, home: Home) -> Expected | None:
+    """What it will take, where that is known; a depth that makes no plan is its trial's affair."""
+    try:
+        return forecast.expect(planned, settings, home, None)
+    except (PluginError, UsageError):
+        return None
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -38,6 +38,7 @@ class TrialSpec:
     """One configuration, as it travels to a worker: JSON-able, a few hundred bytes.
 
     With `keep` the worker leaves a checkpoint of the best epoch when the trial completes.
+    `stored_cuts` are those whose features may be stored; None means all.
     """
 
     sweep: str
@@ -54,6 +55,7 @@ class TrialSpec:
     seed: int
     attempt: int = 1
     keep: bool = True
+    stored_cuts: Sequence[int] | None = None
 
     @property
     def id(self) -> str:

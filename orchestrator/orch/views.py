@@ -46,7 +46,16 @@ def sweep(
         "git_commit": record.git_commit,
         "created_at": record.created_at,
         "finished_at": record.finished_at,
+        "expected_seconds": record.expected_seconds,
     }
+
+
+def took(trials: Iterable[TrialRecord]) -> float | None:
+    """Seconds from the start of the first trial to the end of the last."""
+    ran = [(each.started_at, each.finished_at) for each in trials]
+    starts = [datetime.fromisoformat(start) for start, _ in ran if start]
+    ends = [datetime.fromisoformat(end) for _, end in ran if end]
+    return (max(ends) - min(starts)).total_seconds() if starts and ends else None
 
 
 def trial(record: TrialRecord, epochs: Iterable[EpochRecord] | None = None) -> dict[str, Any]:

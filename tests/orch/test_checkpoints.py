@@ -15,23 +15,10 @@ from PIL import Image
 from orch import catalog, evaluation
 from orch.errors import DataError, NotFoundError
 from orch.home import Home
-from orch.testing import silent
 from orch.training import checkpoints, inference
 from orch.training.checkpoints import Kept
 from orch.training.workbench import Workbench
 from orch.trials import Objective, TrialSpec
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    home = Home(tmp_path_factory.mktemp("home"))
-    catalog.install(home, "digits", None, silent)
-    return home
-
-
-@pytest.fixture(scope="module")
-def bench(home: Home) -> Workbench:
-    return Workbench(home)
 
 
 @pytest.fixture(scope="module")

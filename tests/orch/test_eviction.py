@@ -22,11 +22,15 @@ ROWS = 1000
 HEADER = 128
 
 
-def put(store: ArrayStore, name: str, user: str = "a-sweep", width: int = 1) -> NDArray[Any]:
+def put(store: ArrayStore, name: str, user: str = "", width: int = 1) -> NDArray[Any]:
     """Have an array of rows so many bytes wide, computing it if it is not there."""
     layout = Layout((ROWS, width), "uint8")
     building = store.build(
-        {"name": name}, layout, lambda a, b: np.full((b - a, width), 7), name, user
+        {"name": name},
+        layout,
+        lambda a, b: np.full((b - a, width), 7),
+        name,
+        user or f"sweep-{name}",
     )
     while True:
         try:
@@ -126,6 +130,19 @@ def test_an_unfinished_part_counts_and_can_go(tmp_path: Path) -> None:
     store.release()
     put(ArrayStore(tmp_path, limit=2000), "another")
     assert kept(tmp_path).keys() == {"another"}
+
+
+def test_a_user_does_not_delete_what_it_used_itself(tmp_path: Path) -> None:
+    store = ArrayStore(tmp_path, limit=ROWS + HEADER)
+    put(store, "first", user="one")
+    store.release()
+    assert store.room("one") == 0
+    assert store.room("two") == ROWS + HEADER
+    with pytest.raises(StorageError, match="do not fit"):
+        put(store, "second", user="one")
+    store.release()
+    put(store, "second", user="two")
+    assert kept(tmp_path).keys() == {"second"}
 
 
 def test_room_is_the_limit_less_what_is_in_use(tmp_path: Path) -> None:

@@ -12,23 +12,14 @@ import pytest
 from digit_trials import losses, run, spec
 from numpy.typing import NDArray
 
-from orch import catalog
 from orch.contracts import BackboneFacts, Head, ImageInput, Optimizer, Plan, Stage
 from orch.home import Home
-from orch.testing import silent
 from orch.training import backbones, cuts, examples, features, fit, models, warm
 from orch.training.cuts import Cut
 from orch.training.warm import HeadShape, NetworkShape, WarmModels
 from orch.training.workbench import Keeping, Workbench
 
 SIZES = {"vgg16": 32, "mobilenetv2": 64, "vgg-mini": 32}
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    made = Home(tmp_path_factory.mktemp("home"))
-    catalog.install(made, "digits", None, silent)
-    return made
 
 
 @pytest.fixture(params=SIZES)

@@ -31,18 +31,6 @@ from orch.trials import Objective, TrialSpec, plan_from_json
 DEPTH = 26  # layers of vgg-mini
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    home = Home(tmp_path_factory.mktemp("home"))
-    catalog.install(home, "digits", None, silent)
-    return home
-
-
-@pytest.fixture(scope="module")
-def bench(home: Home) -> Workbench:
-    return Workbench(home)
-
-
 def stage(**changes: object) -> Stage:
     return replace(Stage(0, Optimizer("sgd", 0.1), epochs=10, batch_size=4), **changes)
 

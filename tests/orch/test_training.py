@@ -23,19 +23,7 @@ from orch.training.cuts import Cut
 from orch.training.fit import Examples
 from orch.training.warm import NetworkShape
 from orch.training.workbench import Keeping, Workbench
-from orch.trials import EpochReport, Objective
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    home = Home(tmp_path_factory.mktemp("home"))
-    catalog.install(home, "digits", None, silent)
-    return home
-
-
-@pytest.fixture(scope="module")
-def bench(home: Home) -> Workbench:
-    return Workbench(home)
+from orch.trials import EpochReport, Objective, TrialOutcome
 
 
 def vgg_mini(home: Home) -> str:
@@ -214,21 +202,37 @@ def test_features_for_which_there_is_no_room_are_not_stored(tmp_path: Path) -> N
     assert again.cut == "block1_pool", "what is stored takes no more room"
 
 
-def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
+def test_what_another_sweep_left_makes_room(tmp_path: Path) -> None:
     home = Home(tmp_path)
     catalog.install(home, "digits", None, silent)
     examples, block2, headers = 200 * 32 * 32 * 3, 200 * 8 * 8 * 64 * 4, 4 * 128
     limit = examples + block2 + headers
     bench = Workbench(home, Keeping(limit))
-    first = run(spec(home, frozen_layers=15, epochs=1), bench)
+
+    def tried(sweep: str, depth: int) -> tuple[TrialOutcome, list[float]]:
+        outcome, reports = run(
+            replace(spec(home, frozen_layers=depth, epochs=1), sweep=sweep), bench
+        )
+        assert outcome.failure is None
+        return outcome, losses(reports)
+
+    first = tried("first", 15)
     assert first[0].cut == "block2_pool"
-    shallower = run(spec(home, frozen_layers=8, epochs=1), bench)
-    assert (shallower[0].cut, shallower[0].failure) == ("none", None), "it takes twice as much"
-    deeper = run(spec(home, frozen_layers=26, epochs=1), bench)
-    assert (deeper[0].cut, deeper[0].failure) == ("block4_pool", None)
+    assert tried("first", 26)[0].cut == "none", "it would have to delete what it uses itself"
+    assert tried("other", 8)[0].cut == "none", "it takes more than there is"
+    assert tried("other", 26)[0].cut == "block4_pool"
     assert sum(each.bytes for each in eviction.stored(home.store)) <= limit
-    again = run(spec(home, frozen_layers=15, epochs=1), bench)
-    assert losses(again[1]) == losses(first[1])
+    assert tried("first", 15)[1] == first[1]
+
+
+def test_a_sweep_may_store_some_cuts_only(home: Home, bench: Workbench) -> None:
+    wanted = spec(home, frozen_layers=22, epochs=1)
+    whole, reports = run(wanted, bench)
+    shallower, same = run(replace(wanted, stored_cuts=[8, 15]), bench)
+    nothing, also = run(replace(wanted, stored_cuts=[26]), bench)
+    assert (whole.cut, shallower.cut, nothing.cut) == ("block3_pool", "block2_pool", "none")
+    for each in (same, also):
+        assert losses(each) == pytest.approx(losses(reports), rel=1e-5)
 
 
 def test_weights_that_are_not_all_real_numbers_are_counted_right(tmp_path: Path) -> None:

@@ -13,23 +13,12 @@ import numpy as np
 import pytest
 from digit_trials import losses, run, spec
 
-from orch import catalog
 from orch.contracts import Optimizer
 from orch.home import Home
-from orch.testing import silent
-from orch.training import backbones, optimizers, warm
+from orch.training import optimizers, warm
 from orch.training.workbench import Workbench
 
 HEAD_ONLY = {"frozen_layers": 26, "head_units": 16, "dropout": 0.5, "start": "random"}
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    made = Home(tmp_path_factory.mktemp("home"))
-    made.create()
-    catalog.install(made, "digits", None, silent)
-    backbones.ensure_weights(made, "vgg-mini", None, silent)
-    return made
 
 
 @pytest.fixture

@@ -281,6 +281,46 @@ def test_upgrading_says_from_where_to_where(path: Path) -> None:
     engine.dispose()
 
 
+EARLIER = [f"{number:04}" for number in range(1, int(schema.HEAD))]
+
+
+@pytest.mark.parametrize("version", EARLIER)
+def test_rows_of_every_earlier_schema_are_there_after_an_upgrade(
+    path: Path, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_engine(url(path), write=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "HEAD", version)
+        schema.upgrade(engine)
+    with closing(sqlite3.connect(path)) as connection:
+        for table in ("sweeps", "trials", "epochs"):
+            rows = connection.execute(f"PRAGMA table_info({table})").fetchall()
+            values = {name: _sample(kind, name) for _, name, kind, *_ in rows}
+            marks = ", ".join("?" for _ in values)
+            connection.execute(
+                f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})",
+                list(values.values()),
+            )
+        connection.commit()
+    with pytest.raises(SchemaError, match=f"has schema {version}"):
+        Queries.open(url(path))
+    assert schema.upgrade(engine) == (version, schema.HEAD)
+    engine.dispose()
+    with closing(Queries.open(url(path))) as queries:
+        (found,) = queries.sweeps()
+        assert (found.id, found.expected_seconds) == ("one", None)
+        (trial,) = queries.trials("one")
+        assert trial.score == 1.0
+        assert len(queries.epochs(trial.id)) == 1
+
+
+def _sample(kind: str, name: str) -> object:
+    """A value for a column of this type; ids are all the same, so that rows belong together."""
+    if name.endswith("id"):
+        return "one"
+    return {"JSON": "{}", "INTEGER": 1, "DOUBLE": 1.0}.get(kind, "text")
+
+
 def test_migrations_make_exactly_the_tables(ready: Path) -> None:
     engine = open_engine(url(ready), write=True)
     with engine.connect() as connection:

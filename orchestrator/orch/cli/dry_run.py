@@ -6,20 +6,24 @@ from dataclasses import asdict
 
 from orch import space, views
 from orch.cli import output
+from orch.cli.live import steps
+from orch.costs import Expected
+from orch.forecast import expect
 from orch.home import Home
 from orch.search_space import starting_recipe
 from orch.settings import Settings
 from orch.spec import PlannedSweep
-from orch.training import cuts
 
 
 def show_plan(planned: PlannedSweep, settings: Settings, home: Home, as_json: bool) -> None:
     """Print the sweep that would run; nothing is recorded."""
     spec = planned.spec
+    with steps() as progress:
+        expected = expect(planned, settings, home, progress)
+    assert expected is not None
     if as_json:
-        output.print_json(
-            views.document(dry_run=True, **spec.to_json(), first_plan=asdict(planned.first_plan))
-        )
+        document = {**spec.to_json(), "first_plan": asdict(planned.first_plan)}
+        output.print_json(views.document(dry_run=True, **document, expected=asdict(expected)))
         return
     rows = [
         ("dataset", f"{spec.dataset} {spec.dataset_digest[:12]}"),
@@ -44,16 +48,33 @@ def show_plan(planned: PlannedSweep, settings: Settings, home: Home, as_json: bo
     output.show_table(("parameter", "space", "first trial"), searched)
     recipe = starting_recipe(planned.problem, spec.strategy)
     output.say(f"\nstarts from the recipe {spec.dataset}/{recipe.name}" if recipe else "")
-    found = cuts.of_plan(planned.problem.backbone, planned.first_plan)
-    stages = zip(planned.first_plan.stages, found, strict=True)
-    for number, (stage, cut) in enumerate(stages, start=1):
-        which = f", stage {number}" if len(found) > 1 else ""
-        output.say(
-            f"first trial{which}: {stage.frozen_layers} of "
-            f"{len(planned.problem.backbone.layers)} layers "
-            f"frozen; computed once: {f'up to {cut.name}' if cut.layers else 'nothing'} "
-            f"({cut.reason})"
+    print()
+    _show_expected(expected, spec.trials)
+
+
+def _show_expected(expected: Expected, trials: int) -> None:
+    """What is computed once, and what that saves."""
+    rows = [
+        (
+            each.name,
+            each.layers,
+            output.size(each.bytes),
+            output.duration(each.fill),
+            output.duration(each.saved),
+            "stored" if each.kept else "not stored",
         )
+        for each in expected.features
+    ]
+    if rows:
+        columns = ("computed once", "layers", "size", "worker time", "spares", "")
+        output.show_table(columns, rows)
+    else:
+        output.say(f"nothing is computed once: {expected.reason}")
+    output.say(
+        f"\nexpected for {trials} trials to their last epoch: {output.duration(expected.stored)}, "
+        f"of which {output.duration(expected.fill)} fill the store; "
+        f"{output.duration(expected.online)} without it; starting takes more"
+    )
 
 
 def _size(planned: PlannedSweep) -> str:

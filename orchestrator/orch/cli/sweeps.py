@@ -79,6 +79,8 @@ def show(sweep: Id, as_json: output.Json = False) -> None:
         ("backbone", record.backbone),
         ("started", record.created_at),
         ("ended", record.finished_at),
+        ("trials took", output.duration(views.took(trials))),
+        ("expected", output.duration(record.expected_seconds)),
         ("trials", ", ".join(f"{count} {state}" for state, count in record.trials.items())),
         *((f"space {name}", text) for name, text in record.spec.get("space", {}).items()),
         ("git commit", record.git_commit),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 from collections.abc import Callable, Generator, Mapping
@@ -14,7 +13,7 @@ from typing import Any
 
 import ray
 
-from orch.cluster.slots import WORKER_MEMORY
+from orch.cluster.slots import WORKER_MEMORY, available_cores
 from orch.errors import ClusterError
 
 KNOCK_SECONDS = 5.0
@@ -98,8 +97,3 @@ def _knock(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
-
-
-def available_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from orch.errors import UsageError
@@ -55,3 +56,8 @@ def divide(cpus: int, gpus: float, memory: int, demand: Demand, trials: int) -> 
     each = demand.cpus_per_trial or max(1, cpus // max(wanted, fit if per_gpu else 1))
     most = min(cpus // each, per_gpu_fit)
     return Slots(min(wanted, most), each, per_gpu, most > wanted)
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -61,7 +61,7 @@ class ArrayStore:
         eviction.note_use(place, user, hit=array is not None)
         if array is None:
             started = time.monotonic()
-            self._begin(place, layout)
+            self._begin(place, layout, user)
             yield from shards.fill(place, layout, compute, (place / MANIFEST).exists)
             _publish(place, key, layout, title, time.monotonic() - started)
             array = _map(place)
@@ -73,10 +73,10 @@ class ArrayStore:
         name = address(key)
         return (self._folder / name[:2] / name / MANIFEST).exists()
 
-    def room(self) -> int:
-        """How many more bytes the store can take on, if need be by deleting what nobody uses."""
+    def room(self, user: str = "nobody") -> int:
+        """How many more bytes the store can take on for `user`, who deletes what others left."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return eviction.obtainable(self._folder, self._limit)
+        return eviction.obtainable(self._folder, self._limit, user)
 
     def release(self) -> None:
         """Let others delete what was read here, when they need room."""
@@ -84,13 +84,13 @@ class ArrayStore:
             file.close()
         self._held.clear()
 
-    def _begin(self, place: Path, layout: Layout) -> None:
+    def _begin(self, place: Path, layout: Layout, user: str) -> None:
         """Make room and reserve it; one process at a time, or each would delete for itself."""
         with locked(self._folder / LOCK):
             part = place / shards.PART
             missing = layout.bytes - (part.stat().st_size if part.exists() else 0)
             if missing > 0 and not (place / MANIFEST).exists():
-                eviction.make_room(self._folder, missing, self._limit)
+                eviction.make_room(self._folder, missing, self._limit, user)
             shards.begin(place, layout, (place / MANIFEST).exists)
 
     def _read(self, place: Path) -> NDArray[Any] | None:

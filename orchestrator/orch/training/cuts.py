@@ -5,6 +5,7 @@ A cut is legal when nothing before it trains or is random, and a single tensor c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -54,6 +55,15 @@ def choose(facts: BackboneFacts, frozen_layers: int) -> Cut:
     if quiet < frozen:
         return Cut(depth, name, f"the layer {facts.layers[quiet].name} after it is random")
     return Cut(depth, name, "several tensors cross the layers after it")
+
+
+def among(cut: Cut, stored: Sequence[int] | None, facts: BackboneFacts) -> Cut:
+    """The deepest cut up to `cut` that a sweep stores; None says that it stores every one."""
+    if stored is None or cut.layers == 0 or cut.layers in stored:
+        return cut
+    why = f"storing {cut.name} costs more than it saves, or does not fit"
+    depth = max((each for each in stored if each < cut.layers), default=0)
+    return Cut(depth, facts.layers[depth - 1].name, why) if depth else Cut.none(why)
 
 
 def trained_from(plan: Plan) -> list[int]:

@@ -78,17 +78,20 @@ def capacity(folder: Path, limit: int) -> int:
     return limit or (shutil.disk_usage(folder).free + _total(stored(folder))) // 2
 
 
-def obtainable(folder: Path, limit: int) -> int:
-    """How many bytes the store can take on, if need be by deleting what nobody uses."""
+def obtainable(folder: Path, limit: int, user: str) -> int:
+    """How many bytes the store can take on for `user`, if need be by deleting what others left."""
     there = stored(folder)
     free = shutil.disk_usage(folder).free
     most = limit or (free + _total(there)) // 2
-    kept = _total(each for each in there if each.held)
+    kept = _total(each for each in there if each.held or user in each.users)
     return max(0, min(most - kept, free + _total(there) - kept))
 
 
-def make_room(folder: Path, needed: int, limit: int) -> None:
+def make_room(folder: Path, needed: int, limit: int, user: str) -> None:
     """Delete what was used least recently until `needed` more bytes fit.
+
+    What `user` itself has used stays: a sweep whose trials took turns in deleting what the next
+    one needs would compute everything again and again.
 
     Raises:
         StorageError: they do not fit beside what is in use.
@@ -100,7 +103,7 @@ def make_room(folder: Path, needed: int, limit: int) -> None:
     for each in reversed(there):
         if taken + needed <= min(most, on_disk):
             break
-        if delete(each):
+        if user not in each.users and delete(each):
             taken -= each.bytes
     if taken + needed > most:
         raise StorageError(

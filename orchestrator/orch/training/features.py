@@ -15,7 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from orch.contracts import BackboneFacts, Plan, Split
-from orch.training import examples, fit, models
+from orch.training import cuts, examples, fit, models
 from orch.training.cuts import Cut
 from orch.training.examples import Selection
 from orch.training.fit import Examples
@@ -67,8 +67,10 @@ class Reader:
         """Each cut, or none where its features do not fit into the store with those before it."""
         if not self.bench.keeping.features:
             return [Cut.none("ORCH_STORE_FEATURES is off")] * len(wanted)
-        room = self.bench.store.room() - sum(self._missing_examples(role) for role in roles)
+        room = self.bench.store.room(self.spec.sweep)
+        room -= sum(self._missing_examples(role) for role in roles)
         found: dict[int, Cut] = {}
+        wanted = [cuts.among(cut, self.spec.stored_cuts, self.facts) for cut in wanted]
         for cut in wanted:
             if cut.layers not in found:
                 needed = sum(self._missing_features(role, cut) for role in roles)

@@ -1,0 +1,59 @@
+"""What a planned sweep will take on this machine, from what its network costs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orch import costs
+from orch.cluster.slots import WORKER_MEMORY, Demand, available_cores, divide
+from orch.contracts import Progress
+from orch.costs import Expected
+from orch.home import Home
+from orch.settings import Settings
+from orch.spec import PlannedSweep
+from orch.training import cuts, models, timing
+from orch.training.arrays import ArrayStore
+from orch.training.timing import Machine
+from orch.training.warm import NetworkShape
+
+
+def expect(
+    planned: PlannedSweep, settings: Settings, home: Home, progress: Progress | None
+) -> Expected | None:
+    """The time and the bytes that a sweep will take; measured now where it is not known yet.
+
+    Without `progress` nothing is measured, and None is returned where something would have to be.
+    """
+    spec, problem, plan = planned.spec, planned.problem, planned.first_plan
+    variants = costs.variants(planned.strategy, spec.domains, spec.first, problem)
+    wanted = sorted(
+        {cut.layers for each in variants for cut in cuts.of_plan(problem.backbone, each)}
+    )
+    demand = Demand(settings.concurrent, settings.gpus_per_trial, settings.cpus_per_trial)
+    cores = available_cores()
+    slots = divide(cores, 0.0, cores * WORKER_MEMORY, demand, spec.trials)
+    known = timing.costs(
+        home,
+        NetworkShape(spec.backbone, models.network_size(plan.image), spec.weights_digest),
+        plan,
+        len(problem.dataset.classes),
+        wanted,
+        Machine(slots.concurrent, slots.cpus),
+        _announcing(spec.backbone, progress),
+    )
+    if not known:
+        return None
+    store = ArrayStore(home.store, limit=settings.cache_bytes)
+    room = store.room() if settings.store_features else 0
+    return costs.expect(
+        variants, problem.backbone, known, planned.chosen, spec.trials, slots.concurrent, room
+    )
+
+
+def _announcing(backbone: str, progress: Progress | None) -> Callable[[], bool]:
+    def announce() -> bool:
+        if progress is not None:
+            progress(f"measuring {backbone} on this machine, once", 0, None)
+        return progress is not None
+
+    return announce
