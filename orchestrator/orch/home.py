@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from orch.errors import StorageError
 
@@ -91,13 +91,17 @@ def locked(path: Path, wait: bool = True) -> Generator[None]:
         yield
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Publish a small JSON file: written beside, flushed to disk, then renamed over."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def publishing(path: Path) -> Generator[IO[bytes]]:
+    """A file to write; it takes the place of `path` once it is whole and flushed to disk.
+
+    Until then it lies beside, and what raises deletes it.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1, sort_keys=True)
+        with os.fdopen(handle, "wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -105,6 +109,12 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Publish a small JSON file."""
+    with publishing(path) as file:
+        file.write(json.dumps(document, indent=1, sort_keys=True).encode())
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,8 +5,6 @@ A checkpoint is one `.npz` of plain arrays under the trial's id; it is read with
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orch.errors import DataError
-from orch.home import sync_folder
+from orch.home import publishing
 from orch.trials import Objective
 
 Weights = Mapping[str, NDArray[Any]]
@@ -67,20 +65,10 @@ def path(folder: Path, trial_id: str) -> Path:
 
 
 def save(file: Path, weights: Weights) -> None:
-    """Publish a checkpoint: written beside, flushed to disk, then renamed over."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            write: Any = np.savez  # the stubs take a name for an option
-            write(stream, **weights)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    sync_folder(file.parent)
+    """Publish a checkpoint."""
+    write: Any = np.savez  # the stubs take a name for an option
+    with publishing(file) as stream:
+        write(stream, **weights)
 
 
 def load(file: Path) -> dict[str, NDArray[Any]]:

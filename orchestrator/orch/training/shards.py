@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orch.home import locked, sync_folder
+from orch.home import locked, publishing
 
 PART = "data.npy.part"
 LOCK = "lock"  # held for a moment, while files of the folder change their names
@@ -146,7 +146,8 @@ def _fill_one(place: Path, layout: Layout, shard: tuple[int, int], compute: Comp
             if values.shape != (stop - start, *layout.shape[1:]):
                 raise ValueError(f"rows {start} to {stop} came as {values.shape}")
             _write(place / PART, len(header(layout)) + start * layout.row_bytes, values)
-            _publish(marker, hashlib.sha256(values.data.cast("B")).hexdigest())
+            with publishing(marker) as file:
+                file.write(hashlib.sha256(values.data.cast("B")).hexdigest().encode())
             return True
     except (BlockingIOError, FileNotFoundError):  # claimed, or published and tidied by another
         return False
@@ -162,16 +163,6 @@ def _write(path: Path, offset: int, values: NDArray[Any]) -> None:
         os.fdatasync(handle)
     finally:
         os.close(handle)
-
-
-def _publish(marker: Path, digest: str) -> None:
-    unfinished = marker.with_suffix(".part")
-    with unfinished.open("w") as file:
-        file.write(digest)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, marker)
-    sync_folder(marker.parent)
 
 
 def _marker(place: Path, shard: tuple[int, int]) -> Path:
