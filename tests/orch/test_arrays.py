@@ -27,6 +27,7 @@ WHOLE = np.arange(100, dtype=np.float32).reshape(10, 10)
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "MOST_ROWS", 4)
+    monkeypatch.setattr(shards, "LEAST_SHARDS", 1)
 
 
 class Counting:
@@ -94,7 +95,7 @@ import numpy as np
 from orch.training import shards
 from orch.training.arrays import ArrayStore
 from orch.training.shards import Layout
-shards.MOST_ROWS = 4
+shards.MOST_ROWS, shards.LEAST_SHARDS = 4, 1
 WHOLE = np.arange(100, dtype=np.float32).reshape(10, 10)
 def build(compute):
     building = ArrayStore(Path(sys.argv[1])).build(KEY, Layout((10, 10), "float32", 2), compute)
@@ -181,6 +182,14 @@ def test_shards_are_all_rows_once_in_multiples_of_the_step(
     assert all((b - a) % step == 0 for a, b in found[:-1])
     largest = max(shards.SHARD_BYTES, step * layout.row_bytes)
     assert all((b - a) * layout.row_bytes <= largest for a, b in found)
+
+
+def test_small_arrays_are_divided_too_so_that_all_workers_fill(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
+    assert len(Layout((357, 512), "float32", step=64).shards) == 6
+    assert len(Layout((3000, 512), "float32", step=64).shards) == 24
 
 
 # ── damage ──────────────────────────────────────────────────────────────────────────────────

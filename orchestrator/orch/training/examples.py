@@ -114,7 +114,7 @@ def key(dataset_digest: str, chosen: Selection, size: tuple[int, int]) -> dict[s
 
 def layout(chosen: Selection, size: tuple[int, int]) -> Layout:
     """The chosen examples as an array: uint8 (n, height, width, 3)."""
-    return Layout((len(chosen.indices), *size, 3), "uint8", step=64)
+    return Layout((len(chosen.indices), *size, 3), "uint8", step=32)
 
 
 def decode(

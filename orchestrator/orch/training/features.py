@@ -23,7 +23,7 @@ from orch.training.shards import Compute, Layout
 from orch.training.workbench import Workbench
 from orch.trials import Filling, TrialSpec
 
-FILL_BATCH = 64  # examples per step when features are computed
+FILL_BATCH = 32  # examples per step when features are computed
 
 
 def finished(reading: Generator[Any, None, Examples]) -> Examples:

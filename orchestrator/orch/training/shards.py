@@ -26,6 +26,7 @@ LOCK = "lock"  # held for a moment, while files of the folder change their names
 MARKERS = "shards"
 SHARD_BYTES = 32 * 2**20
 MOST_ROWS = 512  # of a shard, so that progress is seen where rows are small and slow
+LEAST_SHARDS = 16  # where the step allows it, so that all workers have something to fill
 WAIT = 0.1  # seconds between looks at what other processes fill
 
 Compute = Callable[[int, int], NDArray[Any]]
@@ -53,9 +54,9 @@ class Layout:
     @property
     def shards(self) -> list[tuple[int, int]]:
         """The rows of each shard, from and to."""
-        fit = min(MOST_ROWS, SHARD_BYTES // max(1, self.row_bytes))
-        rows = max(1, fit // self.step) * self.step
         total = self.shape[0]
+        fit = min(MOST_ROWS, SHARD_BYTES // max(1, self.row_bytes), total // LEAST_SHARDS)
+        rows = max(1, fit // self.step) * self.step
         return [(start, min(start + rows, total)) for start in range(0, total, rows)]
 
 
