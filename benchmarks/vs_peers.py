@@ -80,6 +80,7 @@ def _prepare(folder: Path, data: Path, wanted: Workload) -> tuple[Path, tuple[in
     home = folder / "home"
     _orch(home, "datasets", "add", "cats-vs-dogs", "--from", str(data / "cats_vs_dogs.tar"))
     _orch(home, "backbones", "add", "vgg16", "--from", str(data / "vgg16_notop.weights.h5"))
+    _orch(home, "backbones", "show", "vgg16")  # lists its layers, once for each backbone
     shutil.copy(data / "vgg16_notop.weights.h5", folder / "vgg16.weights.h5")
     images = folder / "images.npz"
     subprocess.run(
