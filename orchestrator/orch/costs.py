@@ -42,10 +42,12 @@ class Feature:
 class Expected:
     """Seconds that a sweep's trials are expected to take, on all its workers together.
 
-    `fill` is part of `stored`; `online` is the time when nothing is stored.
+    `start` is what each worker spends on importing Keras and on tracing, and `fill` what filling
+    an empty store takes; both are part of `stored`. `online` is the time when nothing is stored.
     """
 
     features: tuple[Feature, ...]
+    start: float
     fill: float
     stored: float
     online: float
@@ -104,12 +106,15 @@ def expect(
     features = _features(variants, of_plans, known, examples, share)
     kept = _fitting(features, room)
     fill = _filling([each for each in features if each.layers in kept])
+    used = {each.layers for stages in of_plans for each in stages}
+    start = max(each.start for each in known.values()) + sum(known[cut].tracing for cut in used)
     both = [_seconds(p, c, known, examples, kept) for p, c in zip(variants, of_plans, strict=True)]
     return Expected(
         features=tuple(replace(each, kept=each.layers in kept) for each in features),
+        start=start,
         fill=fill / workers,
-        stored=(fill + share * sum(stored for stored, _ in both)) / workers,
-        online=share * sum(online for _, online in both) / workers,
+        stored=start + (fill + share * sum(stored for stored, _ in both)) / workers,
+        online=start + share * sum(online for _, online in both) / workers,
         reason="" if features else of_plans[0][0].reason,
     )
 

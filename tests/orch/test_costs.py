@@ -27,7 +27,7 @@ FACTS = BackboneFacts(
 )
 # seconds per example: a layer forward takes 1 s, one that trains 3 s, a head 0.1 s
 KNOWN = {
-    cut: Costs(before=float(cut), train=3.0 * (3 - cut) + 0.1, judge=3.0 - cut + 0.1, bytes=size)
+    cut: Costs(float(cut), 3.0 * (3 - cut) + 0.1, 3.0 - cut + 0.1, size, tracing=0.5, start=7.0)
     for cut, size in ((0, 3000), (1, 800), (2, 400), (3, 10))
 }
 
@@ -52,13 +52,15 @@ def test_a_trial_behind_a_cut_pays_for_what_lies_behind_it() -> None:
     assert feature.saved == pytest.approx(4 * 2 * 10 * 2)
     behind = 4 * 2 * (8 * 3.1 + 2 * 1.1)
     assert found.fill == pytest.approx(20)
-    assert found.stored == pytest.approx(behind + 20)
-    assert found.online == pytest.approx(behind + 4 * 2 * 10 * 2)
+    assert found.start == pytest.approx(7.0 + 0.5)
+    assert found.stored == pytest.approx(7.5 + behind + 20)
+    assert found.online == pytest.approx(7.5 + behind + 4 * 2 * 10 * 2)
 
 
 def test_workers_share_the_time() -> None:
     one, two = expect([plan(2)]), expect([plan(2)], workers=2)
-    assert two.stored == pytest.approx(one.stored / 2)
+    assert two.start == one.start, "they start at the same time"
+    assert two.stored - two.start == pytest.approx((one.stored - one.start) / 2)
     assert two.fill == pytest.approx(one.fill / 2)
 
 

@@ -72,8 +72,9 @@ def _show_expected(expected: Expected, trials: int) -> None:
         output.say(f"nothing is computed once: {expected.reason}")
     output.say(
         f"\nexpected for {trials} trials to their last epoch: {output.duration(expected.stored)}, "
-        f"of which {output.duration(expected.fill)} fill the store; "
-        f"{output.duration(expected.online)} without it; starting takes more"
+        f"{output.duration(expected.online)} with nothing stored\n"
+        f"of that, workers start in {output.duration(expected.start)} "
+        f"and fill an empty store in {output.duration(expected.fill)}"
     )
 
 

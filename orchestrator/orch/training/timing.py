@@ -36,13 +36,16 @@ class Costs:
 
     `before` is what features at the cut take, computed from decoded examples; `train` is a step
     behind the cut that trains all there is, `judge` a forward pass there. `bytes` is the size of
-    one feature.
+    one feature. `tracing` is what a process spends on the first steps, once; `start` is what it
+    spends before, to import Keras and load the network.
     """
 
     before: float
     train: float
     judge: float
     bytes: int
+    tracing: float
+    start: float
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,8 @@ def _mean(found: Sequence[Costs]) -> Costs:
         train=statistics.mean(each.train for each in found),
         judge=statistics.mean(each.judge for each in found),
         bytes=found[0].bytes,
+        tracing=statistics.mean(each.tracing for each in found),
+        start=statistics.mean(each.start for each in found),
     )
 
 
@@ -136,21 +141,23 @@ def _measure(wanted: _Wanted) -> dict[int, Costs]:
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
+    started = time.monotonic()
     from orch.training.workbench import Workbench
 
     network = Workbench(wanted.home).network(wanted.network)
-    return {cut: _measure_cut(wanted, network, cut) for cut in wanted.cuts}
+    start = time.monotonic() - started
+    return {cut: _measure_cut(wanted, network, cut, start) for cut in wanted.cuts}
 
 
-def _measure_cut(wanted: _Wanted, network: Any, layers: int) -> Costs:
+def _measure_cut(wanted: _Wanted, network: Any, layers: int, start: float) -> Costs:
+    began = time.monotonic()
     plan, size = wanted.plan, wanted.plan.stages[0].batch_size
     rng = np.random.default_rng(0)
     inputs: Any = rng.integers(0, 256, (size, *plan.image.size, 3), np.uint8)
-    cut, before = Cut(layers, "measured", ""), 0.0
+    cut, prefix, images = Cut(layers, "measured", ""), None, inputs
     if layers:
         prefix = models.between(network, wanted.network.name, plan, 0, cut)
-        before = _seconds(lambda: prefix.predict_on_batch(inputs)) / size
-        inputs = fit.predict(prefix, inputs, size)
+        inputs = fit.predict(prefix, images, size)
     stage = replace(plan.stages[0], frozen_layers=layers)
     shape = HeadShape.of(wanted.network, plan, wanted.classes)
     kept = WarmModels()
@@ -158,15 +165,18 @@ def _measure_cut(wanted: _Wanted, network: Any, layers: int) -> Costs:
     warm.begin(head, plan.head, 0)
     model = kept.compiled(network, plan, stage, cut, head, shape)
     labels = rng.integers(0, wanted.classes, size)
+    model.train_on_batch(inputs, labels)
+    model.predict_on_batch(inputs)
+    tracing = time.monotonic() - began
+    before = _seconds(lambda: prefix.predict_on_batch(images)) / size if prefix else 0.0
     train = _seconds(lambda: model.train_on_batch(inputs, labels)) / size
     judge = _seconds(lambda: model.predict_on_batch(inputs)) / size
-    return Costs(before, train, judge, inputs.nbytes // size)
+    return Costs(before, train, judge, inputs.nbytes // size, tracing, start)
 
 
 def _seconds(step: Callable[[], Any]) -> float:
-    """The mean seconds of a step, after one that traces it and one that warms it up."""
-    for _ in range(2):
-        step()
+    """The mean seconds of a step that was traced, after one that warms it up."""
+    step()
     started, steps = time.monotonic(), 0
     while steps < MOST_STEPS and time.monotonic() - started < LEAST_SECONDS:
         step()
