@@ -6,17 +6,19 @@ import shutil
 import socket
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 
 from orch.cluster.slots import WORKER_MEMORY, available_cores
 from orch.errors import ClusterError
 
 KNOCK_SECONDS = 5.0
+PARTING_SECONDS = 1.0  # for processes that were told to end
 LOGS_KEPT = 5  # sessions
 # Ray would start a Python process per core, and then others for the trials.
 START_NO_MORE = {"enable_worker_prestart": False, "prestart_worker_first_driver": False}
@@ -44,9 +46,20 @@ def connecting(address: str, logs: Path) -> Generator[Callable[[], Resources]]:
             yield lambda: started.result()[0]
         finally:
             session = None if started.exception() else started.result()[1]
+            ours = [] if address else psutil.Process().children(recursive=True)
             ray.shutdown()
+            _end(ours)
             if session is not None and not address:
                 _keep_logs(session, logs / "ray")
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """Kill what a cluster of ours left: a worker that still imports Keras does not hear of it."""
+    _, alive = psutil.wait_procs(processes, timeout=PARTING_SECONDS)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=PARTING_SECONDS)
 
 
 def _connect(address: str) -> tuple[Resources, Path]:
