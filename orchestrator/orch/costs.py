@@ -106,9 +106,12 @@ def expect(
     features = _features(variants, of_plans, known, examples, share)
     kept = _fitting(features, room)
     fill = _filling([each for each in features if each.layers in kept])
-    used = {each.layers for stages in of_plans for each in stages}
+    used = {layers for plan in variants for layers in priced(facts, plan)}
     start = max(each.start for each in known.values()) + sum(known[cut].tracing for cut in used)
-    both = [_seconds(p, c, known, examples, kept) for p, c in zip(variants, of_plans, strict=True)]
+    both = [
+        _seconds(plan, priced(facts, plan), stages, known, examples, kept)
+        for plan, stages in zip(variants, of_plans, strict=True)
+    ]
     return Expected(
         features=tuple(replace(each, kept=each.layers in kept) for each in features),
         start=start,
@@ -170,8 +173,14 @@ def _in_order(features: Sequence[Feature]) -> float:
     return total
 
 
+def priced(facts: BackboneFacts, plan: Plan) -> list[int]:
+    """The cut at which each stage is priced: where training begins, be anything stored or not."""
+    return [cuts.choose(facts, frozen).layers for frozen in cuts.trained_from(plan)]
+
+
 def _seconds(
     plan: Plan,
+    prices: Sequence[int],
     stages: Sequence[Cut],
     known: Mapping[int, Costs],
     examples: tuple[int, int],
@@ -180,8 +189,8 @@ def _seconds(
     """Seconds of a trial's epochs when the `kept` cuts are stored, and when nothing is."""
     train, validation = examples
     stored = online = 0.0
-    for stage, cut in zip(plan.stages, stages, strict=True):
-        costs = known[cut.layers]
+    for stage, price, cut in zip(plan.stages, prices, stages, strict=True):
+        costs = known[price]
         epoch = train * costs.train + validation * costs.judge
         whole = epoch + (train + validation) * costs.before
         stored += stage.epochs * (epoch if cut.layers in kept else whole)

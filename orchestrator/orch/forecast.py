@@ -11,7 +11,7 @@ from orch.costs import Expected
 from orch.home import Home
 from orch.settings import Settings
 from orch.spec import PlannedSweep
-from orch.training import cuts, models, timing
+from orch.training import models, timing
 from orch.training.arrays import ArrayStore
 from orch.training.timing import Machine
 from orch.training.warm import NetworkShape
@@ -27,7 +27,7 @@ def expect(
     spec, problem, plan = planned.spec, planned.problem, planned.first_plan
     variants = costs.variants(planned.strategy, spec.domains, spec.first, problem)
     wanted = sorted(
-        {cut.layers for each in variants for cut in cuts.of_plan(problem.backbone, each)}
+        {layers for each in variants for layers in costs.priced(problem.backbone, each)}
     )
     demand = Demand(settings.concurrent, settings.gpus_per_trial, settings.cpus_per_trial)
     cores = available_cores()

@@ -40,17 +40,22 @@ def connecting(address: str, logs: Path) -> Generator[Callable[[], Resources]]:
 
     What it yields waits until that is done, and raises ClusterError where it cannot be.
     """
+    others = set(_children())
     with ThreadPoolExecutor(1, thread_name_prefix="ray") as background:
         started = background.submit(_connect, address)
         try:
             yield lambda: started.result()[0]
         finally:
             session = None if started.exception() else started.result()[1]
-            ours = [] if address else psutil.Process().children(recursive=True)
+            ours = [] if address else [each for each in _children() if each not in others]
             ray.shutdown()
             _end(ours)
             if session is not None and not address:
                 _keep_logs(session, logs / "ray")
+
+
+def _children() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
 
 
 def _end(processes: list[psutil.Process]) -> None:
