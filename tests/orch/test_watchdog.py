@@ -244,10 +244,19 @@ def test_a_step_that_hangs_ends_its_process(home: Home, tmp_path: Path) -> None:
     folder = Path(__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", program, str(home.root)], cwd=folder, timeout=120)
     assert done.returncode == 1
-    file = watchdog.stacks(home, spec(home).id, 3)
-    assert "in stuck" in file.read_text()
-    assert "in _one_epoch" in file.read_text()
-    file.unlink()
+    text = watchdog.dumped(home, spec(home).id, 3)
+    assert "in stuck" in text
+    assert "in _one_epoch" in text
+    watchdog.stacks(home, spec(home).id, 3).unlink()
+
+
+def test_a_process_that_was_killed_left_no_stacks(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert watchdog.dumped(home, "t", 1) == ""
+    home.stacks.mkdir(parents=True)
+    watchdog.stacks(home, "t", 1).touch()
+    assert watchdog.dumped(home, "t", 1) == ""
+    assert stacks_of(home) == []
 
 
 def test_a_beat_past_the_time_raises(tmp_path: Path) -> None:
