@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from orch_db.connect import database_file, exists, open_engine, translated
 from orch_db.errors import NotADatabaseError, SchemaError
 
-HEAD = "0002"
+HEAD = "0003"
 VERSION_TABLE = "orch_schema"
 
 

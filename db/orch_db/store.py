@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Engine
 
-from orch_db import schema
+from orch_db import schema, transitions
 from orch_db.connect import BUSY_SECONDS, open_engine, translated
 from orch_db.records import EpochRecord, SweepRecord, TrialRecord
-from orch_db.tables import Base, Epoch, Sweep, Trial
+from orch_db.tables import Sweep, Trial
+
+T = TypeVar("T")
 
 
 class Store:
-    """The one writer. Opening it creates the tables where the database is empty.
+    """The one writer of a sweep. Opening it creates the tables where the database is empty.
+
+    After `take`, whatever is written to that sweep is refused once another driver has it.
 
     Raises:
         DatabaseError: the database is locked, read-only, full, not ours or of another schema.
+        LostSweepError: another driver took the sweep over.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._held: tuple[str, str] | None = None
         schema.prepare(engine)
 
     @classmethod
@@ -41,58 +45,94 @@ class Store:
         """Close all connections."""
         self._engine.dispose()
 
+    # sweeps
+
     def add_sweep(self, sweep: SweepRecord) -> None:
         """Record a new sweep."""
         row = asdict(sweep)
         del row["trials"]
-        self._insert(Sweep, row)
+        self._write(lambda c: transitions.insert_once(c, Sweep, row))
 
-    def set_sweep_state(self, sweep_id: str, state: str, finished_at: str | None) -> None:
-        """Record that a sweep runs, stopped or finished."""
-        with self._transaction() as connection:
-            connection.execute(
-                update(Sweep)
-                .where(Sweep.id == sweep_id)
-                .values(state=state, finished_at=finished_at)
-            )
+    def take(
+        self, sweep_id: str, holder: str, seconds: float, dead: str | None = None
+    ) -> str | None:
+        """Become the driver of a sweep; returns who holds it where that is refused.
+
+        `dead` names a holder that is known to be gone.
+        """
+        other = self._write(lambda c: transitions.take(c, sweep_id, holder, seconds, dead))
+        self._held = (sweep_id, holder) if other is None else None
+        return other
+
+    def renew(self, seconds: float) -> None:
+        """Hold the sweep for some seconds more."""
+        sweep_id, holder = self._mine
+        self._write(lambda c: transitions.renew(c, sweep_id, holder, seconds))
+
+    def let_go(self, state: str, instant: str, reason: str | None = None) -> None:
+        """End this run of the sweep; what did not end is queued again, or cancelled with it."""
+        sweep_id, holder = self._mine
+        self._write(lambda c: transitions.let_go(c, sweep_id, holder, state, instant, reason))
+
+    def interrupt(self, how: str, instant: str) -> None:
+        """Queue the sweep's running trials again; their attempts end as `how`."""
+        sweep_id, _ = self._mine
+        self._write(lambda c: transitions.interrupt(c, sweep_id, how, instant))
+
+    def request(self, sweep_id: str, wanted: str, instant: str) -> bool:
+        """Ask the driver of a sweep to pause, stop or cancel; False where none runs it."""
+        return self._write(lambda c: transitions.request(c, sweep_id, wanted, instant))
+
+    def extend(self, sweep_id: str, trials: int) -> None:
+        """Give a sweep so many trials in all."""
+        self._write(lambda c: transitions.extend(c, sweep_id, trials))
+
+    # trials
 
     def add_trial(self, trial: TrialRecord) -> None:
         """Record a trial that is about to be dispatched."""
-        self._insert(Trial, asdict(trial))
+        self._fenced(lambda c: transitions.insert_once(c, Trial, asdict(trial)))
 
-    def add_epoch(self, epoch: EpochRecord, worker: str | None) -> None:
-        """Record the metrics of an epoch; the trial's first epoch also says where it runs."""
-        with self._transaction() as connection:
-            connection.execute(insert(Epoch).values(asdict(epoch)).on_conflict_do_nothing())
-            if epoch.epoch == 1:
-                connection.execute(
-                    update(Trial)
-                    .where(Trial.id == epoch.trial_id, Trial.attempt == epoch.attempt)
-                    .values(worker=worker)
-                )
+    def begin(self, trial: TrialRecord, instant: str) -> bool:
+        """Record that a worker began with a trial; False for a stale attempt."""
+        return self._fenced(lambda c: transitions.begin(c, trial, instant))
 
-    def set_trial(self, trial_id: str, attempt: int, **values: Any) -> bool:
-        """Change a trial's state and result; False if this attempt is no longer the current one."""
-        with self._transaction() as connection:
-            result = connection.execute(
-                update(Trial).where(Trial.id == trial_id, Trial.attempt == attempt).values(**values)
-            )
-            return result.rowcount == 1
+    def add_epoch(self, epoch: EpochRecord, worker: str | None) -> bool:
+        """Record the metrics of an epoch and where it ran; False for a stale attempt."""
+        return self._fenced(lambda c: transitions.add_epoch(c, epoch, worker))
 
-    def requeue(self, sweep_id: str) -> None:
-        """Put trials that began and never ended back in the queue, as a new attempt."""
-        with self._transaction() as connection:
-            connection.execute(
-                update(Trial)
-                .where(Trial.sweep_id == sweep_id, Trial.state.in_(("running", "lost")))
-                .values(state="queued", attempt=Trial.attempt + 1, started_at=None)
-            )
+    def end(self, trial: TrialRecord, **values: Any) -> bool:
+        """Record a trial's last state and result; False for a stale attempt."""
+        return self._fenced(lambda c: transitions.end(c, trial, values))
 
-    def _insert(self, table: type[Base], row: dict[str, Any]) -> None:
-        with self._transaction() as connection:
-            connection.execute(insert(table).values(row).on_conflict_do_nothing())
+    def again(self, trial: TrialRecord, **values: Any) -> bool:
+        """Record how an attempt was lost and queue the next; False for a stale attempt."""
+        return self._fenced(lambda c: transitions.again(c, trial, values))
 
-    @contextmanager
-    def _transaction(self) -> Generator[Connection]:
+    def retry_failed(self, sweep_id: str, kinds: tuple[str, ...] = ()) -> int:
+        """Queue failed trials again, those of some classes or all; returns how many."""
+        return self._write(lambda c: transitions.retry_failed(c, sweep_id, kinds))
+
+    # transactions
+
+    @property
+    def _mine(self) -> tuple[str, str]:
+        if self._held is None:
+            raise ValueError("no sweep was taken")
+        return self._held
+
+    def _fenced(self, action: Callable[[Connection], T]) -> T:
+        """Write as the driver of the sweep that was taken."""
+        held = self._held
+        if held is None:
+            return self._write(action)
+
+        def checked(connection: Connection) -> T:
+            transitions.require_holder(connection, *held)
+            return action(connection)
+
+        return self._write(checked)
+
+    def _write(self, action: Callable[[Connection], T]) -> T:
         with translated(self._engine), self._engine.begin() as connection:
-            yield connection
+            return action(connection)
