@@ -35,8 +35,23 @@ def quiet() -> None:
 
 
 def stacks(home: Home, trial_id: str, attempt: int) -> Path:
-    """Where the stacks of an attempt are that was ended because it hung; else there is no file."""
+    """Where the stacks of an attempt are written if it hangs; empty while it runs."""
     return home.stacks / f"{trial_id}-{attempt}.txt"
+
+
+def dumped(home: Home, trial_id: str, attempt: int) -> str:
+    """The stacks of an attempt whose process is gone; nothing where it did not hang.
+
+    The file of one that was killed otherwise is empty, and deleted here.
+    """
+    file = stacks(home, trial_id, attempt)
+    try:
+        text = file.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+    if not text:
+        file.unlink(missing_ok=True)
+    return text
 
 
 class Watchdog:
