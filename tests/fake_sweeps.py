@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from orch import registry, search_space
 from orch import sweep as life
@@ -130,14 +130,18 @@ class Silent:
     def trial_again(self, trial: TrialRecord, why: str, progress: SweepProgress) -> None: ...
 
 
+def abandon(error: OrchError) -> NoReturn:
+    print(f"{error.message} → {error.hint}", file=sys.stderr, flush=True)
+    os._exit(error.exit_code)
+
+
 def driver(url: str, home: Home, ledger: Path, **settings: Any) -> life.Driver:
     """A driver of fake trials on a database."""
     home.create()
     Ledger.file = ledger
     store, queries = Ledger.open(url), Queries.open(url)
-    return life.Driver(
-        Settings(home=str(home.root), **settings), home, store, queries, Silent(), steps
-    )
+    made = Settings(home=str(home.root), **settings)
+    return life.Driver(made, home, store, queries, Silent(), abandon, steps)
 
 
 def main() -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from orch import forecast, halts
 from orch.control import Control, holding
 from orch.costs import Expected
 from orch.director import Former, SweepRun, now
-from orch.errors import NotFoundError, PluginError, UsageError, first_line
+from orch.errors import ClusterError, NotFoundError, OrchError, PluginError, UsageError, first_line
 from orch.home import Home
 from orch.interrupts import Interrupts
 from orch.progress import Watcher
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 class Driver:
     """What one run of a sweep works with.
 
-    `trainer` takes the place of training, in tests that are about everything else.
+    `abandon` ends the process with an error, from whichever thread it is called. `trainer` takes
+    the place of training, in tests that are about everything else.
     """
 
     settings: Settings
@@ -45,6 +46,7 @@ class Driver:
     store: Store
     queries: Queries
     watcher: Watcher
+    abandon: Callable[[OrchError], NoReturn]
     trainer: Trainer | None = None
 
 
@@ -154,6 +156,9 @@ def _run(
                 state, reason = halt.state, halt.reason
             elif run.counts.get("completed"):
                 state = "completed"
+        except ClusterError as error:
+            reason = error.message
+            raise _resumable(error, spec) from error
         except Exception as error:
             reason = first_line(error)
             raise
@@ -179,7 +184,12 @@ def _directed(
 
     spec, home, settings = planned.spec, driver.home, driver.settings
     demand = Demand(settings.concurrent, settings.gpus_per_trial, settings.cpus_per_trial)
-    with connecting(settings.ray_address, home.logs) as connected:
+
+    def lost(error: ClusterError) -> NoReturn:
+        driver.store.let_go("failed", now(), error.message)
+        driver.abandon(_resumable(error, spec))
+
+    with connecting(settings.ray_address, home.logs, lost) as connected:
         from orch.cluster import dispatch  # takes as long as Ray to start
 
         there = connected()
@@ -205,6 +215,13 @@ def _directed(
         dispatch.run(run, home, slots, keeping(settings), driver.trainer)
         run.close()
         return run
+
+
+def _resumable(error: ClusterError, spec: SweepSpec) -> ClusterError:
+    return ClusterError(
+        f"{error.message}; what sweep {spec.id[:6]} had finished is saved",
+        f"{error.hint or 'orch doctor'}, then orch sweeps resume {spec.id[:6]}",
+    )
 
 
 def keeping(settings: Settings) -> Keeping:

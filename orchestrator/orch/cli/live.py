@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from orch import views
 from orch.cli import output, tables
 
 if TYPE_CHECKING:
     from orch.contracts import Progress
+    from orch.errors import OrchError
     from orch.progress import SweepProgress, Watcher
     from orch.spec import SweepSpec
     from orch.trials import Filling
@@ -73,6 +75,17 @@ def watching(spec: SweepSpec) -> Generator[Watcher]:
 
     with Live(console=output.console(stderr=True), refresh_per_second=4, transient=True) as live:
         yield LiveWatcher(live)
+
+
+def abandon(error: OrchError) -> NoReturn:
+    """End the process at once with an error, also while its main thread cannot."""
+    from orch.cli import complain
+
+    if sys.stderr.isatty():
+        output.console(stderr=True).show_cursor()
+    complain(error.message, error.hint)
+    sys.stderr.flush()
+    os._exit(error.exit_code)
 
 
 class PlainWatcher:

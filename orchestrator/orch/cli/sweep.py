@@ -136,13 +136,13 @@ def run_and_show(
     """
     from orch import sweep as life
     from orch.cli.door import opened
-    from orch.cli.live import watching
+    from orch.cli.live import abandon, watching
 
     stopped: OrchError | None = None
     with opened(settings, home) as (store, queries):
         try:
             with watching(planned.spec) as watcher:
-                driver = life.Driver(settings, home, store, queries, watcher)
+                driver = life.Driver(settings, home, store, queries, watcher, abandon)
                 if fresh:
                     life.start(driver, planned, parent)
                 else:

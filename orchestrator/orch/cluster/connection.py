@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Mapping
@@ -16,11 +15,10 @@ from typing import IO, Any
 import psutil
 import ray
 
-from orch.cluster import reaper
+from orch.cluster import head, reaper
 from orch.cluster.slots import WORKER_MEMORY, available_cores
 from orch.errors import ClusterError
 
-KNOCK_SECONDS = 5.0
 PARTING_SECONDS = 1.0  # for processes that were told to end
 LOGS_KEPT = 5  # sessions
 CONFIGURATION = {
@@ -42,27 +40,62 @@ class Resources:
     memory: int
 
 
+@dataclass(frozen=True)
+class _Joined:
+    """A cluster, and the folder of Ray's session."""
+
+    resources: Resources
+    session: Path
+
+
 @contextmanager
-def connecting(address: str, logs: Path) -> Generator[Callable[[], Resources]]:
+def connecting(
+    address: str, logs: Path, on_lost: Callable[[ClusterError], None]
+) -> Generator[Callable[[], Resources]]:
     """Begin to join the cluster at `address`, or to start one here on loopback.
 
-    What it yields waits until that is done, and raises ClusterError where it cannot be.
+    What it yields waits until that is done, and raises ClusterError where it cannot be. When the
+    head is lost, what was started here is killed and `on_lost` called from a thread of its own:
+    Ray ends this process some seconds later, whatever it does.
     """
     others = set(_children())
+
+    def ours() -> list[psutil.Process]:
+        return [] if address else [each for each in _children() if each not in others]
+
+    def lost() -> None:
+        _end(ours(), 0.0)
+        on_lost(ClusterError(f"{_called(address)} is gone"))
+
     with (
-        _reaper() as watched,
+        _reaper() as orphans,
         ThreadPoolExecutor(1, thread_name_prefix="ray") as background,
     ):
-        started = background.submit(_connect, address, watched)
+        started = background.submit(_connect, address, orphans)
         try:
-            yield lambda: started.result()[0]
+            with head.watching(lost) as watch:
+
+                def connected() -> Resources:
+                    there = started.result()
+                    watch(head.at(address) if address else head.of_processes(_head()))
+                    return there.resources
+
+                yield connected
         finally:
-            session = None if started.exception() else started.result()[1]
-            ours = [] if address else [each for each in _children() if each not in others]
+            started.exception()
+            left = ours()
             ray.shutdown()
-            _end(ours)
-            if session is not None and not address:
-                _keep_logs(session, logs / "ray")
+            _end(left, PARTING_SECONDS)
+            if not address and started.exception() is None:
+                _keep_logs(started.result().session, logs / "ray")
+
+
+def _head() -> list[psutil.Process]:
+    return [each for each in _children() if each.name() in ("gcs_server", "raylet")]
+
+
+def _called(address: str) -> str:
+    return f"the Ray cluster at {address}" if address else "Ray"
 
 
 @contextmanager
@@ -83,17 +116,17 @@ def _children() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
-def _end(processes: list[psutil.Process]) -> None:
+def _end(processes: list[psutil.Process], seconds: float) -> None:
     """Kill what a cluster of ours left: a worker that still imports Keras does not hear of it."""
-    _, alive = psutil.wait_procs(processes, timeout=PARTING_SECONDS)
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
     for process in alive:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(alive, timeout=PARTING_SECONDS)
 
 
-def _connect(address: str, watched: IO[str]) -> tuple[Resources, Path]:
-    """Join or start; returns what there is and the folder of Ray's session."""
+def _connect(address: str, orphans: IO[str]) -> _Joined:
+    """Join or start; what was started here is named to the reaper."""
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not address:
         options.update(
@@ -107,24 +140,23 @@ def _connect(address: str, watched: IO[str]) -> tuple[Resources, Path]:
     else:
         options["address"] = address
     try:
-        _knock(address)
+        head.knock(address)
         context: Any = ray.init(**options)
     except (Exception, SystemExit) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        where = f"the Ray cluster at {address}" if address else "Ray"
         raise ClusterError(
-            f"{where} did not answer ({reason}); nothing was started",
+            f"{_called(address)} did not answer ({reason}); nothing was started",
             "check --ray-address, or leave it out to run on this machine"
             if address
             else "orch doctor",
         ) from error
     if not address:
-        watched.writelines(f"{each.pid} {reaper.began(each.pid)}\n" for each in _children())
-        watched.flush()
+        orphans.writelines(f"{each.pid} {reaper.began(each.pid)}\n" for each in _children())
+        orphans.flush()
     found: Mapping[str, float] = ray.cluster_resources()
     memory = int(found.get("memory", WORKER_MEMORY))
     resources = Resources(int(found.get("CPU", 1)), found.get("GPU", 0.0), memory)
-    return resources, Path(context.address_info["session_dir"])
+    return _Joined(resources, Path(context.address_info["session_dir"]))
 
 
 def _keep_logs(session: Path, kept: Path) -> None:
@@ -136,10 +168,3 @@ def _keep_logs(session: Path, kept: Path) -> None:
     shutil.rmtree(session, ignore_errors=True)
     for old in sorted(kept.iterdir())[:-LOGS_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _knock(address: str) -> None:
-    """Fail at once where nothing listens; Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
