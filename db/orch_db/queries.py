@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, Select, func, select
 
 from orch_db import retry, schema
-from orch_db.connect import exists, open_engine
+from orch_db.connect import exists, open_engine, product
 from orch_db.errors import NotUniqueError
 from orch_db.records import Board, EpochRecord, SweepRecord, TrialRecord
 from orch_db.tables import Epoch, Sweep, Trial
@@ -39,6 +39,10 @@ class Queries:
         """Close all connections."""
         if self._engine is not None:
             self._engine.dispose()
+
+    def product(self) -> str:
+        """The database's kind and version; "" where there is none."""
+        return product(self._engine) if self._engine is not None else ""
 
     def sweeps(self, limit: int | None = None) -> list[SweepRecord]:
         """Sweeps, newest first."""
