@@ -60,7 +60,7 @@ class Server:
     def create(self) -> None:
         secret = self.folder / "password"
         secret.write_text(PASSWORD)
-        self._owned(secret)
+        self.own(secret)
         self._run(
             find("initdb"),
             *("--username=orch", f"--pwfile={secret}", "--auth=scram-sha-256"),
@@ -131,6 +131,14 @@ class Server:
             )
         )
 
+    def restore(self, dump: Path, database: str) -> None:
+        """Put a dump into an empty database, as docs/database.md says."""
+        subprocess.run(
+            [find("pg_restore"), "-h", self.socket, "-U", "orch", "-d", database, dump],
+            env={**os.environ, "PGPASSWORD": PASSWORD},
+            check=True,
+        )
+
     def _run(self, *words: object) -> None:
         subprocess.run(
             [str(word) for word in words],
@@ -140,7 +148,8 @@ class Server:
             **_unprivileged(),
         )
 
-    def _owned(self, path: Path) -> None:
+    def own(self, path: Path) -> None:
+        """Give a file or folder to the user that the server runs as."""
         if os.getuid() == 0:
             user = _user()
             os.chown(path, user.pw_uid, user.pw_gid)
@@ -165,7 +174,7 @@ def running() -> Generator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="orch-pg-", dir="/tmp"))
     server = Server(folder)
     try:
-        server._owned(folder)
+        server.own(folder)
         server.create()
         server.start()
         yield server

@@ -121,7 +121,7 @@ def _call(words: list[str], secrets: dict[str, str]) -> None:
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
         raise DatabaseError(
-            f"{said[0].strip()}; nothing was written", "orch db check looks at the database"
+            f"{said[0].replace(' error: ', ' ', 1).strip()}; nothing was written", "orch db check"
         )
 
 

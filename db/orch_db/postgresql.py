@@ -130,7 +130,7 @@ def _lost(text: str, server: Server) -> DatabaseError:
 
 def _refused(text: str, server: Server) -> DatabaseError:
     """Why no connection was made; what does not pass by itself is no UnreachableError."""
-    said = text.rpartition("failed: ")[2] or text
+    said = text.rpartition("failed: ")[2].removeprefix("FATAL:").strip()
     if "database" in said and "does not exist" in said:
         return DatabaseError(
             f"there is no database {server.database} on {server}",
@@ -143,7 +143,7 @@ def _refused(text: str, server: Server) -> DatabaseError:
         )
     if "authentication failed" in text or "no password supplied" in said:
         return DatabaseError(
-            f"{server} does not let the user {server.user} in: {text.rpartition(': ')[2]}",
+            f"{server} does not let the user {server.user} in: {said}",
             "set the password in ORCH_DATABASE_URL, PGPASSWORD or ~/.pgpass",
         )
     if "pg_hba.conf" in said or "not permitted" in said or "permission denied" in said:

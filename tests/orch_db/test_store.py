@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from orch_db_rows import epoch, sweep, trial
 from sqlalchemy import select
 
 from orch_db.connect import open_engine
 from orch_db.errors import DatabaseError, NotUniqueError
 from orch_db.queries import Queries
-from orch_db.records import EpochRecord, SweepRecord, TrialRecord
 from orch_db.store import Store
 from orch_db.tables import Base
 
@@ -37,53 +36,6 @@ def queries(store: Store, url: str) -> Iterator[Queries]:
     opened = Queries.open(url)
     yield opened
     opened.close()
-
-
-def sweep(id: str = "s1", **changes: Any) -> SweepRecord:
-    plain = SweepRecord(
-        id=id,
-        name="digits-fine-tune",
-        state="running",
-        dataset="digits",
-        strategy="fine-tune",
-        backbone="vgg-mini",
-        metric="val_accuracy",
-        direction="maximize",
-        board="board",
-        spec={"limit": None, "space": {"rate": "log(1e-5,1e-2)"}},
-        versions={"orch": "0.1"},
-        git_commit="abc",
-        created_at="2026-01-01T00:00:00+00:00",
-    )
-    return dataclasses.replace(plain, **changes)
-
-
-def trial(id: str = "t1", **changes: Any) -> TrialRecord:
-    plain = TrialRecord(
-        id=id,
-        sweep_id="s1",
-        number=0,
-        board="board",
-        state="queued",
-        attempt=1,
-        seed=3,
-        params={"rate": 1e-4, "kind": "adam", "units": 8, "on": True},
-        created_at="2026-01-01T00:00:01+00:00",
-    )
-    return dataclasses.replace(plain, **changes)
-
-
-def epoch(number: int = 1, **changes: Any) -> EpochRecord:
-    plain = EpochRecord(
-        trial_id="t1",
-        attempt=1,
-        epoch=number,
-        stage=0,
-        metrics={"val_accuracy": 0.1 * number},
-        seconds=1.5,
-        reported_at="2026-01-01T00:01:00+00:00",
-    )
-    return dataclasses.replace(plain, **changes)
 
 
 DONE: dict[str, Any] = {
