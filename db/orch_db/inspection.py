@@ -24,6 +24,13 @@ class Inspection:
     rows: Mapping[str, int] = field(default_factory=dict[str, int])
     problems: tuple[str, ...] = ()
 
+    @property
+    def remedy(self) -> str:
+        """What to do about the problems."""
+        if self.schema is None or self.schema == schema.HEAD:
+            return "restore a backup of it"
+        return "orch db upgrade" if self.schema < schema.HEAD else "install the newer orch"
+
 
 def examine(url: str) -> Inspection:
     """Read all of a database and say what is wrong with it.
@@ -58,7 +65,8 @@ def _other(version: str) -> list[str]:
 def _damage(connection: Connection) -> list[str]:
     """What SQLite finds wrong with the structure of its file, ten lines at most."""
     found = connection.exec_driver_sql("PRAGMA integrity_check(10)").scalars()
-    return [str(line) for line in found if line != "ok"]
+    lines = [line for text in found for line in str(text).splitlines()]
+    return [line for line in lines if line != "ok" and not line.startswith("***")]
 
 
 def _present(connection: Connection) -> list[Table]:

@@ -57,10 +57,9 @@ def check(as_json: output.Json = False) -> None:
         problems = [("problem", problem) for problem in found.problems]
         output.show_table(("", "found"), [*facts, *counts, *problems])
     if found.problems:
-        old = found.problems[0].startswith("the schema is")
         raise StorageError(
             f"the database is not as it should be: {found.problems[0]}; nothing was changed",
-            "orch db upgrade" if old else "restore a backup of it",
+            found.remedy,
         )
 
 
