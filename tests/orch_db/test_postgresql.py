@@ -94,6 +94,13 @@ def test_a_reader_cannot_write(ready: str) -> None:
         assert len(queries.sweeps()) == 1
 
 
+def test_what_the_url_says_comes_first(ready: str) -> None:
+    engine = connect.open_engine(f"{ready}&application_name=mine", write=True)
+    with engine.connect() as connection:
+        assert connection.execute(text("SHOW application_name")).scalar() == "mine"
+    engine.dispose()
+
+
 @pytest.mark.parametrize("scheme", sorted(postgresql.NAMES))
 def test_every_name_of_the_scheme_is_taken(ready: str, scheme: str) -> None:
     with closing(Queries.open(ready.replace("postgresql", scheme, 1))) as queries:
@@ -212,6 +219,44 @@ def test_a_lock_is_waited_for_and_said(ready: str) -> None:
         assert "pg_stat_activity" in caught.value.hint
         store.add_sweep(sweep("s2"))
     other.dispose()
+
+
+def test_who_may_not_connect_is_said(postgresql_server: Server, name: str, visitor: str) -> None:
+    postgresql_server.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+    with pytest.raises(DatabaseError, match=f"{visitor} in: permission denied") as caught:
+        Queries.open(postgresql_server.url(name, visitor, "v"))
+    assert "administrator" in caught.value.hint
+
+
+def test_a_password_that_is_not_given_is_said(postgresql_server: Server, name: str) -> None:
+    url = f"postgresql://orch@/{name}?host={postgresql_server.socket}"
+    with pytest.raises(DatabaseError, match="no password supplied") as caught:
+        Queries.open(url)
+    assert "PGPASSWORD" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "hint"),
+    [
+        ('FATAL:  role "me" does not exist', DatabaseError, "createuser -h host -p 5432"),
+        ('FATAL:  no pg_hba.conf entry for host "1"', DatabaseError, "administrator"),
+        ("FATAL:  the database system is starting up", UnreachableError, "pg_isready -h host"),
+        ("FATAL:  sorry, too many clients already", UnreachableError, "pg_isready -h host"),
+        ("Connection timed out\n\tIs the server", UnreachableError, "pg_isready -h host"),
+    ],
+)
+def test_refused_connections_are_told_apart_by_their_words(
+    words: str, kind: type, hint: str
+) -> None:
+    import psycopg
+    from sqlalchemy.exc import OperationalError
+
+    text = f'connection failed: connection to server at "host", port 5432 failed: {words}'
+    error = OperationalError(None, None, psycopg.OperationalError(text))
+    found = postgresql.translate(error, connect.parse_url("postgresql://me:secret@host/db"))
+    assert type(found) is kind
+    assert found.hint.startswith(hint) or hint in found.hint
+    assert "secret" not in found.message + found.hint
 
 
 class Refusal(Exception):
