@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from lossy_network import lossy_network
 from orch_db_rows import epoch, sweep, trial
 from sqlalchemy import make_url, text
 
@@ -356,6 +357,42 @@ def test_an_action_in_doubt_is_sent_again(postgresql_server: Server, ready: str,
         assert len(sent) == 2
     with closing(Queries.open(ready)) as queries:
         assert [each.state for each in queries.sweeps()] == ["running!"]
+
+
+IN_DOUBT: dict[str, Callable[[Store], object]] = {
+    "add_trial": lambda store: store.add_trial(trial("t9", number=9)),
+    "add_epoch": lambda store: store.add_epoch(epoch(), "node"),
+    "set_trial": lambda store: store.set_trial("t1", 1, state="completed", score=0.5),
+    "requeue": lambda store: store.requeue("s1"),
+}
+
+
+@pytest.mark.parametrize("write", IN_DOUBT.values(), ids=IN_DOUBT)
+def test_a_commit_whose_answer_is_lost_counts_once(
+    postgresql_server: Server, ready: str, name: str, write: Callable[[Store], object]
+) -> None:
+    """The server did commit, and the client cannot know: the same is sent again."""
+    everything = "SELECT t::text, e::text FROM trials t LEFT JOIN epochs e ON true ORDER BY 1"
+    with closing(Store.open(ready)) as store:
+        store.add_trial(trial(state="running"))
+    with lossy_network(postgresql_server.socket) as network:
+        address = f"@127.0.0.1:{network.port}/{name}?sslmode=disable&gssencmode=disable"
+        with closing(Store.open(f"{ready.partition('@')[0]}{address}")) as store:
+            network.lose_answer()
+            answer = write(store)
+            assert network.lost == 1
+            once = postgresql_server.execute(everything, name)
+            assert write(store) == answer
+            assert postgresql_server.execute(everything, name) == once
+    with closing(Queries.open(ready)) as queries:
+        (found, *others) = queries.trials("s1")
+        written = (found.state, found.attempt, len(queries.epochs("t1")), len(others))
+    assert written in {
+        ("running", 1, 0, 1),
+        ("running", 1, 1, 0),
+        ("completed", 1, 0, 0),
+        ("queued", 2, 0, 0),
+    }
 
 
 def test_a_deadlock_is_resolved_by_sending_again(ready: str) -> None:
