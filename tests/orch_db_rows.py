@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from sqlalchemy import select
+
+from orch_db.connect import open_engine
 from orch_db.records import EpochRecord, SweepRecord, TrialRecord
+from orch_db.tables import Base
 
 
 def sweep(id: str = "s1", **changes: Any) -> SweepRecord:
     plain = SweepRecord(
         id=id,
         name="digits-fine-tune",
-        state="running",
+        state="queued",
         dataset="digits",
         strategy="fine-tune",
         backbone="vgg-mini",
@@ -53,3 +57,15 @@ def epoch(number: int = 1, **changes: Any) -> EpochRecord:
         reported_at="2026-01-01T00:01:00+00:00",
     )
     return dataclasses.replace(plain, **changes)
+
+
+def dump(url: str) -> dict[str, list[Any]]:
+    """All that a database holds."""
+    engine = open_engine(url, write=False)
+    with engine.connect() as connection:
+        found = {
+            table.name: sorted(connection.execute(select(table)).all(), key=repr)
+            for table in Base.metadata.sorted_tables
+        }
+    engine.dispose()
+    return found

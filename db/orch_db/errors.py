@@ -42,3 +42,17 @@ class SchemaError(DatabaseError):
 
 class NotUniqueError(DatabaseError):
     """A prefix fits more than one id."""
+
+
+class NotFoundError(DatabaseError):
+    """No row has this id."""
+
+
+class LostSweepError(DatabaseError):
+    """Another driver took the sweep over; nothing was written."""
+
+    def __init__(self, sweep_id: str) -> None:
+        super().__init__(
+            f"another process has taken over sweep {sweep_id[:6]}; it goes on there",
+            f"orch sweeps show {sweep_id[:6]}",
+        )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Select, func, select
@@ -11,8 +13,16 @@ from sqlalchemy import ColumnElement, Engine, Select, func, select
 from orch_db import retry, schema
 from orch_db.connect import exists, open_engine, product
 from orch_db.errors import NotUniqueError
-from orch_db.records import Board, EpochRecord, SweepRecord, TrialRecord
-from orch_db.tables import Epoch, Sweep, Trial
+from orch_db.records import (
+    AttemptRecord,
+    Board,
+    EpochRecord,
+    Orders,
+    SweepRecord,
+    TrialRecord,
+)
+from orch_db.tables import Attempt, Epoch, Sweep, Trial
+from orch_db.transitions import Instant
 
 RETRY_SECONDS = 10.0  # whoever reads is waiting
 
@@ -108,15 +118,36 @@ class Queries:
         )
         return {row["recipe_name"]: row["score"] for row in rows}
 
+    def orders(self, sweep_id: str) -> Orders:
+        """How many trials a sweep has now, and what another terminal asks of its driver."""
+        (row,) = self._rows(select(Sweep.spec, Sweep.request).where(Sweep.id == sweep_id))
+        return Orders(int(row["spec"]["trials"]), row["request"])
+
+    def attempts(self, sweep_id: str) -> list[AttemptRecord]:
+        """Every attempt of a sweep's trials that began, a trial's in their order."""
+        rows = self._rows(
+            select(Attempt.__table__)
+            .where(Attempt.sweep_id == sweep_id)
+            .order_by(Attempt.trial_id, Attempt.attempt)
+        )
+        return [AttemptRecord(**row) for row in rows]
+
     def epochs(self, trial_id: str) -> list[EpochRecord]:
-        """The epochs of a trial's last attempt that reported any."""
-        last = select(func.max(Epoch.attempt)).where(Epoch.trial_id == trial_id)
+        """A trial's epochs, each once.
+
+        An attempt takes the place of those before it from its first epoch on: it went on from
+        where they were saved.
+        """
         rows = self._rows(
             select(Epoch.__table__)
-            .where(Epoch.trial_id == trial_id, Epoch.attempt == last.scalar_subquery())
-            .order_by(Epoch.epoch)
+            .where(Epoch.trial_id == trial_id)
+            .order_by(Epoch.attempt.desc(), Epoch.epoch)
         )
-        return [EpochRecord(**row) for row in rows]
+        found: list[EpochRecord] = []
+        for _, attempt in groupby(rows, key=lambda row: row["attempt"]):
+            first = found[0].epoch if found else math.inf
+            found[:0] = [EpochRecord(**row) for row in attempt if row["epoch"] < first]
+        return found
 
     def boards(self, dataset: str | None, top: int) -> list[Board]:
         """The best completed trials of each board, the board of the newest sweep first."""
@@ -154,6 +185,9 @@ class Queries:
             .group_by(Trial.sweep_id, Trial.state)
         ):
             counts[row["sweep_id"]][row["state"]] = row["count"]
+        now = self._rows(select(Instant().label("now")))[0]["now"] if rows else 0.0
+        for row in rows:
+            row["state"] = _state(row, now)
         return [SweepRecord(**row, trials=counts[row["id"]]) for row in rows]
 
     def _rows(self, statement: Select[*tuple[Any, ...]]) -> list[dict[str, Any]]:
@@ -164,6 +198,12 @@ class Queries:
             lambda connection: [dict(row) for row in connection.execute(statement).mappings()],
             RETRY_SECONDS,
         )
+
+
+def _state(row: Mapping[str, Any], now: float) -> str:
+    """A sweep's state; one whose driver has not been heard of for too long is interrupted."""
+    alive = row["held_until"] is not None and row["held_until"] >= now
+    return "interrupted" if row["state"] == "running" and not alive else row["state"]
 
 
 _RANKED = (Trial.state == "completed", Trial.score.is_not(None))

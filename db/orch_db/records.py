@@ -11,7 +11,8 @@ from typing import Any
 class SweepRecord:
     """A sweep, and how many of its trials are in each state.
 
-    `expected_seconds` is what its trials were expected to take, where that was known.
+    `expected_seconds` is what its trials were expected to take, where that was known; for
+    `reason`, `parent`, `request`, `holder` and `held_until` see `tables.Sweep`.
     """
 
     id: str
@@ -29,6 +30,11 @@ class SweepRecord:
     created_at: str
     finished_at: str | None = None
     expected_seconds: float | None = None
+    reason: str | None = None
+    parent: str | None = None
+    request: str | None = None
+    holder: str | None = None
+    held_until: float | None = None
     trials: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
@@ -57,6 +63,30 @@ class TrialRecord:
     started_at: str | None = None
     finished_at: str | None = None
     seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class AttemptRecord:
+    """One run of a trial in a worker: running, or how it ended."""
+
+    trial_id: str
+    attempt: int
+    sweep_id: str
+    state: str
+    started_at: str
+    ended_at: str | None = None
+    failure_kind: str | None = None
+    failure_message: str | None = None
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What the database tells the driver of a sweep: how many trials it has now, and what
+    another terminal asks for.
+    """
+
+    trials: int
+    request: str | None
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Executable, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine
 
-from orch_db import retry, schema
+from orch_db import retry, schema, transitions
 from orch_db.connect import BUSY_SECONDS, open_engine
 from orch_db.records import EpochRecord, SweepRecord, TrialRecord
-from orch_db.tables import Base, Epoch, Sweep, Trial
+from orch_db.tables import Sweep, Trial
 
 RETRY_SECONDS = 60.0  # a server that is restarted is back sooner
 
@@ -20,18 +19,21 @@ T = TypeVar("T")
 
 
 class Store:
-    """The one writer. Opening it creates the tables where the database is empty.
+    """The one writer of a sweep. Opening it creates the tables where the database is empty.
 
-    A write that meets a lost connection is sent again for `retry_seconds`.
+    After `take`, whatever is written to that sweep is refused once another driver has it. A write
+    that meets a lost connection is sent again for `retry_seconds`.
 
     Raises:
         DatabaseError: the database is locked, read-only, full, not ours, of another schema, or
             its server cannot be reached.
+        LostSweepError: another driver took the sweep over.
     """
 
     def __init__(self, engine: Engine, *, retry_seconds: float = RETRY_SECONDS) -> None:
         self._engine = engine
         self._retry_seconds = retry_seconds
+        self._held: tuple[str, str] | None = None
         schema.prepare(engine)
 
     @classmethod
@@ -58,76 +60,100 @@ class Store:
         """Close all connections."""
         self._engine.dispose()
 
+    # sweeps
+
     def add_sweep(self, sweep: SweepRecord) -> None:
         """Record a new sweep."""
         row = asdict(sweep)
         del row["trials"]
-        self._insert(Sweep, row)
+        self._write(lambda c: transitions.insert_once(c, Sweep, _storable(row)))
 
-    def set_sweep_state(self, sweep_id: str, state: str, finished_at: str | None) -> None:
-        """Record that a sweep runs, stopped or finished."""
-        self._write(
-            lambda connection: connection.execute(
-                update(Sweep)
-                .where(Sweep.id == sweep_id)
-                .values(state=state, finished_at=finished_at)
-            )
-        )
+    def take(
+        self, sweep_id: str, holder: str, seconds: float, dead: str | None = None
+    ) -> str | None:
+        """Become the driver of a sweep; returns who holds it where that is refused.
+
+        `dead` names a holder that is known to be gone.
+        """
+        other = self._write(lambda c: transitions.take(c, sweep_id, holder, seconds, dead))
+        self._held = (sweep_id, holder) if other is None else None
+        return other
+
+    def renew(self, seconds: float) -> None:
+        """Hold the sweep for some seconds more."""
+        sweep_id, holder = self._mine
+        self._write(lambda c: transitions.renew(c, sweep_id, holder, seconds))
+
+    def let_go(self, state: str, instant: str, reason: str | None = None) -> None:
+        """End this run of the sweep; what did not end is queued again, or cancelled with it."""
+        sweep_id, holder = self._mine
+        self._write(lambda c: transitions.let_go(c, sweep_id, holder, state, instant, reason))
+
+    def interrupt(self, how: str, instant: str) -> None:
+        """Queue the sweep's running trials again; their attempts end as `how`."""
+        sweep_id, _ = self._mine
+        self._write(lambda c: transitions.interrupt(c, sweep_id, how, instant))
+
+    def request(self, sweep_id: str, wanted: str, instant: str) -> bool:
+        """Ask the driver of a sweep to pause, stop or cancel; False where none runs it."""
+        return self._write(lambda c: transitions.request(c, sweep_id, wanted, instant))
+
+    def extend(self, sweep_id: str, trials: int) -> None:
+        """Give a sweep so many trials in all."""
+        self._write(lambda c: transitions.extend(c, sweep_id, trials))
+
+    # trials
 
     def add_trial(self, trial: TrialRecord) -> None:
         """Record a trial that is about to be dispatched."""
-        self._insert(Trial, asdict(trial))
+        self._fenced(lambda c: transitions.insert_once(c, Trial, _storable(asdict(trial))))
 
-    def add_epoch(self, epoch: EpochRecord, worker: str | None) -> None:
-        """Record the metrics of an epoch; the trial's first epoch also says where it runs."""
+    def begin(self, trial: TrialRecord, instant: str) -> bool:
+        """Record that a worker began with a trial; False for a stale attempt."""
+        return self._fenced(lambda c: transitions.begin(c, trial, instant))
 
-        def add(connection: Connection) -> None:
-            connection.execute(_insert_once(connection, Epoch, asdict(epoch)))
-            if epoch.epoch == 1:
-                connection.execute(
-                    update(Trial)
-                    .where(Trial.id == epoch.trial_id, Trial.attempt == epoch.attempt)
-                    .values(worker=worker)
-                )
+    def add_epoch(self, epoch: EpochRecord, worker: str | None) -> bool:
+        """Record the metrics of an epoch and where it ran; False for a stale attempt."""
+        return self._fenced(lambda c: transitions.add_epoch(c, epoch, worker))
 
-        self._write(add)
+    def end(self, trial: TrialRecord, **values: Any) -> bool:
+        """Record a trial's last state and result; False for a stale attempt."""
+        return self._fenced(lambda c: transitions.end(c, trial, _storable(values)))
 
-    def set_trial(self, trial_id: str, attempt: int, **values: Any) -> bool:
-        """Change a trial's state and result; False if this attempt is no longer the current one."""
-        change = (
-            update(Trial)
-            .where(Trial.id == trial_id, Trial.attempt == attempt)
-            .values(**_storable(values))
-        )
-        return self._write(lambda connection: connection.execute(change).rowcount == 1)
+    def again(self, trial: TrialRecord, **values: Any) -> bool:
+        """Record how an attempt was lost and queue the next; False for a stale attempt."""
+        return self._fenced(lambda c: transitions.again(c, trial, _storable(values)))
 
-    def requeue(self, sweep_id: str) -> None:
-        """Put trials that began and never ended back in the queue, as a new attempt."""
-        self._write(
-            lambda connection: connection.execute(
-                update(Trial)
-                .where(Trial.sweep_id == sweep_id, Trial.state.in_(("running", "lost")))
-                .values(state="queued", attempt=Trial.attempt + 1, started_at=None)
-            )
-        )
+    def retry_failed(self, sweep_id: str, kinds: tuple[str, ...] = ()) -> int:
+        """Queue failed trials again, those of some classes or all; returns how many."""
+        return self._write(lambda c: transitions.retry_failed(c, sweep_id, kinds))
 
-    def _insert(self, table: type[Base], row: dict[str, Any]) -> None:
-        self._write(lambda connection: connection.execute(_insert_once(connection, table, row)))
+    # transactions
+
+    @property
+    def _mine(self) -> tuple[str, str]:
+        if self._held is None:
+            raise ValueError("no sweep was taken")
+        return self._held
+
+    def _fenced(self, action: Callable[[Connection], T]) -> T:
+        """Write as the driver of the sweep that was taken."""
+        held = self._held
+        if held is None:
+            return self._write(action)
+
+        def checked(connection: Connection) -> T:
+            transitions.require_holder(connection, *held)
+            return action(connection)
+
+        return self._write(checked)
 
     def _write(self, action: Callable[[Connection], T]) -> T:
         """Run an action, which changes nothing when it is run twice, in one transaction."""
         return retry.run(self._engine, action, self._retry_seconds)
 
 
-def _insert_once(connection: Connection, table: type[Base], row: dict[str, Any]) -> Executable:
-    """Insert a row where its key is new; both databases word it alike, each in its dialect."""
-    values = _storable(row)
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(table).values(values).on_conflict_do_nothing()
-    return postgresql.insert(table).values(values).on_conflict_do_nothing()
-
-
-def _storable(row: dict[str, Any]) -> dict[str, Any]:
+def _storable(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row whose texts both databases take: file names of any bytes end up in tracebacks."""
     return {
         name: value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

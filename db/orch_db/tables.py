@@ -26,7 +26,10 @@ class Sweep(Base):
     """A dataset, a strategy, a search space, an objective and a budget.
 
     `board` names the group of results that may be ranked together: same data, same validation
-    examples, same metric.
+    examples, same metric. `reason` is why it stopped before its end, `parent` the sweep that it
+    was forked from, `request` what another terminal asks of the driver that runs it. `holder` is
+    that driver, until `held_until` (seconds since 1970 by the database's clock) or its next
+    renewal.
     """
 
     __tablename__ = "sweeps"
@@ -46,6 +49,11 @@ class Sweep(Base):
     created_at: Mapped[str] = mapped_column(index=True)
     finished_at: Mapped[str | None]
     expected_seconds: Mapped[float | None]
+    reason: Mapped[str | None]
+    parent: Mapped[str | None]
+    request: Mapped[str | None]
+    holder: Mapped[str | None]
+    held_until: Mapped[float | None]
 
 
 class Trial(Base):
@@ -78,6 +86,21 @@ class Trial(Base):
     started_at: Mapped[str | None]
     finished_at: Mapped[str | None]
     seconds: Mapped[float | None]
+
+
+class Attempt(Base):
+    """One run of a trial in a worker, and how it ended."""
+
+    __tablename__ = "attempts"
+
+    trial_id: Mapped[str] = mapped_column(ForeignKey("trials.id"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    sweep_id: Mapped[str] = mapped_column(ForeignKey("sweeps.id"), index=True)
+    state: Mapped[str]
+    started_at: Mapped[str]
+    ended_at: Mapped[str | None]
+    failure_kind: Mapped[str | None]
+    failure_message: Mapped[str | None]
 
 
 class Epoch(Base):

@@ -6,77 +6,29 @@ Everything that happens becomes a row before anything else follows from it.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal
 
-from orch import plans, registry
+from orch import halts, plans, registry, retries
 from orch.contracts import Plan, Problem
+from orch.control import Control
 from orch.errors import OrchError
+from orch.halts import Halt
 from orch.interrupts import Interrupts
+from orch.progress import RunningTrial, SweepProgress, Watcher
 from orch.search import Ending, Search
 from orch.spec import SweepSpec
 from orch.training import cuts
 from orch.training.checkpoints import Kept
 from orch.trials import EpochReport, Failure, Filling, TrialOutcome, TrialSpec
-from orch_db.records import EpochRecord, TrialRecord
+from orch_db.records import AttemptRecord, EpochRecord, TrialRecord
 from orch_db.store import Store
 
-
-@dataclass(frozen=True)
-class RunningTrial:
-    """A trial under way: how many of its epochs are done and its best score so far."""
-
-    id: str
-    epoch: int
-    epochs: int
-    score: float | None
-    filling: Filling | None = None
-
-
-@dataclass(frozen=True)
-class SweepProgress:
-    """How far a sweep has come."""
-
-    spec: SweepSpec
-    counts: Mapping[str, int]
-    running: tuple[RunningTrial, ...]
-    best: TrialRecord | None
-    started: float
-    seconds_each: float | None
-    note: str = ""
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since this run of the sweep began."""
-        return time.monotonic() - self.started
-
-    @property
-    def left(self) -> float | None:
-        """Seconds until the budget is spent, as far as can be told."""
-        by_time = None if self.spec.seconds is None else max(0.0, self.spec.seconds - self.elapsed)
-        if self.seconds_each is None:
-            return by_time
-        by_trials = max(0.0, self.seconds_each * (self.spec.trials - self.ended))
-        return by_trials if by_time is None else min(by_time, by_trials)
-
-    @property
-    def ended(self) -> int:
-        """Trials that completed, were pruned or failed."""
-        return sum(self.counts.get(state, 0) for state in ("completed", "pruned", "failed"))
-
-
-class Watcher(Protocol):
-    """Is shown every change; what it does with it is its own business."""
-
-    def show(self, progress: SweepProgress) -> None:
-        """Show how far the sweep has come."""
-        ...
-
-    def trial_ended(self, trial: TrialRecord, progress: SweepProgress) -> None:
-        """Show that a trial ended."""
-        ...
+RECENT = 200  # epochs whose median says how long one takes
 
 
 @dataclass
@@ -88,6 +40,18 @@ class _Live:
     best: EpochReport | None = None
     epoch: int = 0
     filling: Filling | None = None
+    begun: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
+class Former:
+    """What runs before this one left: trials, their attempts, epochs of those that wait."""
+
+    trials: tuple[TrialRecord, ...] = ()
+    attempts: tuple[AttemptRecord, ...] = ()
+    epochs: Mapping[str, tuple[EpochRecord, ...]] = field(
+        default_factory=dict[str, tuple[EpochRecord, ...]]
+    )
 
 
 @dataclass
@@ -100,23 +64,44 @@ class SweepRun:
     watcher: Watcher
     problem: Problem
     interrupts: Interrupts
+    control: Control
+    limits: retries.Limits
+    stacks: Path
     in_flight: int
     kept: Kept
     waiting: list[TrialRecord] = field(default_factory=list[TrialRecord])
     next_number: int = 0
     counts: dict[str, int] = field(default_factory=dict[str, int])
     best: TrialRecord | None = None
+    gave_up: Halt | None = None
     _ended_before: int = 0
+    _in_a_row: int = 0
     _finishing: set[int] | None = None
     _live: dict[int, _Live] = field(default_factory=dict[int, _Live])
+    _reports: dict[str, dict[int, EpochReport]] = field(
+        default_factory=dict[str, dict[int, EpochReport]]
+    )
+    _seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    _failures: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     _started: float = field(default_factory=time.monotonic)
 
-    def recall(self, former: tuple[TrialRecord, ...]) -> None:
-        """Take up what a run before this one left: what ended counts, what is queued waits."""
-        for trial in former:
+    def recall(self, former: Former) -> None:
+        """Take up what runs before this one left: what ended counts, what is queued waits."""
+        for attempt in former.attempts:
+            if attempt.failure_kind:
+                self._failures.setdefault(attempt.trial_id, []).append(attempt.failure_kind)
+        for trial_id, epochs in former.epochs.items():
+            self._reports[trial_id] = {
+                e.epoch: EpochReport(e.epoch, e.stage, e.metrics, e.seconds) for e in epochs
+            }
+        for trial in former.trials:
             self.next_number = max(self.next_number, trial.number + 1)
             if trial.state == "queued":
                 self.waiting.append(trial)
+                for epoch, report in self._reports.get(trial.id, {}).items():
+                    self.search.report(
+                        trial.number, epoch, report.metrics[self.spec.objective.metric]
+                    )
                 continue
             self.counts[trial.state] = self.counts.get(trial.state, 0) + 1
             self._ended_before += 1
@@ -127,28 +112,38 @@ class SweepRun:
 
     def next_trial(self) -> TrialSpec | Literal["wait", "done"]:
         """The next trial, recorded before it is dispatched."""
-        if self.closing:
+        if self.halt is not None:
             return "done"
         if len(self._live) >= self.in_flight:
             return "wait"
+        if self.control.trials is not None:
+            self.spec = replace(self.spec, trials=self.control.trials)
         record = self.waiting.pop(0) if self.waiting else self._suggested()
         if record is None:
-            return "done"
-        self._live[record.number] = _Live(record, _epochs(record.plan))
-        return self.spec.trial(record.number, record.params, record.seed, record.attempt)
+            return "wait" if self._live else "done"  # one that runs may have to be tried again
+        return self._dispatched(record)
 
     def stop_now(self) -> bool:
-        """True after a second interrupt, when time is up, and when a drain has drained.
+        """True where running trials are not waited for, and when the last of them has ended.
 
-        A trial that was dispatched ahead and begins after the first interrupt is not waited for.
+        A trial that was dispatched ahead and begins after a drain began is not waited for.
         """
-        if self.interrupts.stopping or self.late:
-            return True
-        if not self.interrupts.draining:
-            return False
+        halt = self.halt
+        if halt is None or halt.when == "now":
+            return halt is not None
         if self._finishing is None:
             self._finishing = {n for n, live in self._live.items() if live.record.started_at}
         return not self._finishing & self._live.keys()
+
+    @property
+    def halt(self) -> Halt | None:
+        """Why nothing new is started, once it is so."""
+        return self.gave_up or halts.wanted(self.control, self.interrupts, self.late)
+
+    @property
+    def unfinished(self) -> bool:
+        """True while trials wait, run, or have not been suggested."""
+        return bool(self.waiting or self._live or sum(self.counts.values()) < self.spec.trials)
 
     @property
     def late(self) -> bool:
@@ -156,15 +151,10 @@ class SweepRun:
         elapsed = time.monotonic() - self._started
         return self.spec.seconds is not None and elapsed >= self.spec.seconds
 
-    @property
-    def closing(self) -> bool:
-        """True when nothing new is to be started."""
-        return self.interrupts.draining or self.late
-
     def close(self) -> None:
         """End what time cut short: a trial with an epoch keeps its score, others go back."""
         for number, live in list(self._live.items()):
-            if self.late and not self.interrupts.draining and live.best is not None:
+            if self.halt == halts.LATE and live.best is not None:
                 self._end(number, "pruned", self._partial(live))
         self.kept.tidy(self.spec.trial(n, {}, 0).id for n in range(self.next_number))
 
@@ -174,55 +164,49 @@ class SweepRun:
         """Record that a worker began with a trial."""
         live = self._live[number]
         live.record = replace(live.record, state="running", started_at=now())
-        self._set(live.record)
+        live.begun = time.monotonic()
+        self.store.begin(live.record, live.record.started_at or now())
         self.watcher.show(self.progress())
 
-    def on_filling(self, number: int, filling: Filling) -> None:
+    def on_filling(self, number: int, filling: Filling) -> bool:
         """Show how far an array is that a trial computes before its first epoch."""
         self._live[number].filling = filling
         self.watcher.show(self.progress())
+        return self._goes_on(number)
 
     def on_epoch(self, number: int, report: EpochReport, worker: str) -> bool:
         """Record an epoch, then let the search decide whether the trial goes on."""
-        live = self._live[number]
-        record = live.record
-        self.store.add_epoch(
-            EpochRecord(
-                record.id,
-                record.attempt,
-                report.epoch,
-                report.stage,
-                report.metrics,
-                report.seconds,
-                now(),
-            ),
-            worker,
-        )
-        value = report.metrics[self.spec.objective.metric]
-        live.epoch, live.filling = report.epoch, None
-        if live.best is None or self.spec.objective.better(
-            value, live.best.metrics[self.spec.objective.metric]
-        ):
-            live.best = report
-        hopeless = self.search.report(number, report.epoch, value)
+        live = self._live.get(number)
+        if live is None:
+            return False
+        trial, attempt = live.record.id, live.record.attempt
+        values = report.epoch, report.stage, report.metrics, report.seconds
+        if not self.store.add_epoch(EpochRecord(trial, attempt, *values, now()), worker):
+            return False
+        hopeless = self._learnt(number, live, report)
         if report.epoch < live.epochs and hopeless:
             self._end(number, "pruned", self._partial(live))
             return False
         self.watcher.show(self.progress())
-        return True
+        return report.epoch == live.epochs or self._goes_on(number)
 
     def on_outcome(self, number: int, outcome: TrialOutcome) -> None:
         """Record how a trial ended in its worker."""
-        ending: Ending = "completed"
-        if outcome.failure is not None:
-            ending = "not finite" if outcome.failure.kind == "not finite" else "failed"
-        self._end(number, ending, outcome)
+        failure = outcome.failure
+        if failure is None:
+            self._end(number, "completed", outcome)
+        else:
+            self._failed(number, failure, outcome)
 
     def on_lost(self, number: int, message: str) -> None:
         """Record that a trial's process is gone."""
-        partial = self._partial(self._live[number])
-        failure = Failure("worker lost", message)
-        self._end(number, "failed", replace(partial, failure=failure))
+        live = self._live.get(number)
+        if live is None:
+            return
+        partial = self._partial(live)
+        stacks = self.stacks / f"{live.record.id}-{live.record.attempt}.txt"
+        failure = retries.why_lost(message, stacks, partial.seconds, self.limits)
+        self._failed(number, failure, replace(partial, failure=failure))
 
     # the rest
 
@@ -235,12 +219,8 @@ class SweepRun:
             for _, live in sorted(self._live.items())
             if live.record.state == "running"
         )
-        note = (
-            "finishing the running trials; Ctrl-C again stops them"
-            if (self.interrupts.draining)
-            else ""
-        )
         ended = sum(self.counts.values()) - self._ended_before
+        halt = self.halt
         return SweepProgress(
             self.spec,
             {**self.counts, "running": len(running)},
@@ -248,8 +228,48 @@ class SweepRun:
             self.best,
             self._started,
             (time.monotonic() - self._started) / ended if ended else None,
-            note,
+            halt.note if halt else "",
         )
+
+    def _dispatched(self, record: TrialRecord) -> TrialSpec:
+        reports = self._reports.get(record.id, {})
+        live = _Live(record, _epochs(record.plan), epoch=max(reports, default=0))
+        for report in reports.values():
+            self._compare(live, report)
+        self._live[record.number] = live
+        before = self._failures.get(record.id, ())
+        trial = self.spec.trial(record.number, record.params, record.seed, record.attempt)
+        return replace(
+            trial,
+            known_epochs=live.epoch,
+            accumulate=retries.accumulate(before),
+            hang_seconds=self.limits.hang(self._seconds),
+            trial_seconds=self.limits.trial_seconds or None,
+        )
+
+    def _goes_on(self, number: int) -> bool:
+        """False where a pause wants the trial to stop here; it waits for the next run."""
+        halt = self.halt
+        if halt is None or halt.when != "report":
+            return True
+        self._live.pop(number, None)
+        return False
+
+    def _learnt(self, number: int, live: _Live, report: EpochReport) -> bool:
+        """Remember an epoch; True where the search says that others do better."""
+        live.epoch, live.filling = report.epoch, None
+        self._compare(live, report)
+        known = self._reports.setdefault(live.record.id, {})
+        first = report.epoch not in known
+        known[report.epoch] = report
+        self._seconds.append(report.seconds)
+        value = report.metrics[self.spec.objective.metric]
+        return first and self.search.report(number, report.epoch, value)
+
+    def _compare(self, live: _Live, report: EpochReport) -> None:
+        metric, best = self.spec.objective.metric, live.best
+        if best is None or self.spec.objective.better(report.metrics[metric], best.metrics[metric]):
+            live.best = report
 
     def _suggested(self) -> TrialRecord | None:
         number = self.next_number
@@ -284,10 +304,39 @@ class SweepRun:
         except OrchError:
             return None
 
+    def _failed(self, number: int, failure: Failure, outcome: TrialOutcome) -> None:
+        """Try a trial again where its failure may pass; else it has failed."""
+        record = self._live[number].record
+        before = self._failures.setdefault(record.id, [])
+        if failure.kind == "storage":
+            self._again(number, failure)
+            self.gave_up = halts.no_room(self.spec.id, failure)
+        elif retries.another(failure.kind, before):
+            before.append(failure.kind)
+            self._again(number, failure)
+        else:
+            infeasible = failure.kind in retries.INFEASIBLE
+            self._end(number, "infeasible" if infeasible else "failed", outcome)
+
+    def _again(self, number: int, failure: Failure) -> None:
+        live = self._live.pop(number)
+        record = live.record
+        self.store.again(
+            record,
+            failure_kind=failure.kind,
+            failure_message=failure.message,
+            finished_at=now(),
+        )
+        if failure.kind == "out of memory":  # it starts over, with other steps
+            self._reports.pop(record.id, None)
+        record = replace(record, state="queued", attempt=record.attempt + 1, started_at=None)
+        self.waiting.insert(0, record)
+        self.watcher.trial_again(record, f"{failure.kind}: {failure.message}", self.progress())
+
     def _end(self, number: int, ending: Ending, outcome: TrialOutcome) -> None:
         live = self._live.pop(number)
         failure = outcome.failure
-        state = "failed" if ending == "not finite" else ending
+        state = "failed" if ending == "infeasible" else ending
         record = replace(
             live.record,
             state=state,
@@ -302,12 +351,19 @@ class SweepRun:
             finished_at=now(),
             seconds=outcome.seconds,
         )
-        self._set(record)
+        self.store.end(record, **_result(record))
         self.search.finish(number, ending, outcome.score)
         self.counts[state] = self.counts.get(state, 0) + 1
+        self._reports.pop(record.id, None)
         if state == "completed":
             self._completed(record)
+        self._count_failures(record)
         self.watcher.trial_ended(record, self.progress())
+
+    def _count_failures(self, record: TrialRecord) -> None:
+        self._in_a_row = self._in_a_row + 1 if record.state == "failed" else 0
+        if self._in_a_row >= self.limits.most_failures:
+            self.gave_up = halts.too_many(self._in_a_row, record)
 
     def _completed(self, record: TrialRecord) -> None:
         if record.score is not None:
@@ -315,24 +371,14 @@ class SweepRun:
         if self._beats_best(record):
             self.best = record
 
-    def _set(self, record: TrialRecord) -> None:
-        values = asdict(record)
-        for key in ("id", "attempt", "sweep_id", "number", "worker", "created_at"):
-            del values[key]
-        self.store.set_trial(record.id, record.attempt, **values)
-
     def _partial(self, live: _Live) -> TrialOutcome:
         """What is known of a trial that ends before its last epoch."""
         best = live.best
-        started = live.record.started_at
-        seconds = (
-            (datetime.now(UTC) - datetime.fromisoformat(started)).total_seconds() if started else 0
-        )
         return TrialOutcome(
             score=self._score(best),
             best_epoch=best.epoch if best else None,
             metrics=best.metrics if best else {},
-            seconds=seconds,
+            seconds=time.monotonic() - live.begun if live.record.started_at else 0.0,
             plan=live.record.plan,
         )
 
@@ -343,6 +389,14 @@ class SweepRun:
         if record.score is None or self.best is None or self.best.score is None:
             return record.score is not None
         return self.spec.objective.better(record.score, self.best.score)
+
+
+def _result(record: TrialRecord) -> dict[str, Any]:
+    """What is written when a trial ends; the rest of its row is there already."""
+    row = asdict(record)
+    for key in ("id", "attempt", "sweep_id", "number", "worker", "created_at", "started_at"):
+        del row[key]
+    return row
 
 
 def _epochs(plan: Mapping[str, Any]) -> int:

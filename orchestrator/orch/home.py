@@ -52,6 +52,16 @@ class Home:
         return self.root / "checkpoints"
 
     @property
+    def running(self) -> Path:
+        """What trials that are not over need to go on where they are."""
+        return self.checkpoints / "running"
+
+    @property
+    def stacks(self) -> Path:
+        """What the threads of a process did that was ended because it hung."""
+        return self.logs / "stacks"
+
+    @property
     def timings(self) -> Path:
         """What networks cost on this machine, measured."""
         return self.root / "timings"

@@ -36,7 +36,7 @@ FIRST_RUNG = 2  # epochs before asha and hyperband stop anything
 DRAWS = 1000  # at random, before a space is walked for what was not tried
 KEPT = 3  # one in so many goes on at each rung
 
-Ending = Literal["completed", "pruned", "not finite", "failed"]
+Ending = Literal["completed", "pruned", "infeasible", "failed"]
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Search:
         return trial.should_prune()
 
     def finish(self, number: int, ending: Ending, score: float | None) -> None:
-        """Learn how a trial ended. Not finite counts as worst, failed as never tried."""
+        """Learn how a trial ended. Infeasible counts as worst, failed as never tried."""
         trial = self._trials.pop(number)
         if ending == "completed" and score is not None:
             self._study.tell(trial, score)
@@ -163,7 +163,7 @@ class Search:
 _STATES = {
     "completed": TrialState.FAIL,  # without a score
     "pruned": TrialState.PRUNED,
-    "not finite": TrialState.PRUNED,  # pruned without a value ranks below every other
+    "infeasible": TrialState.PRUNED,  # pruned without a value ranks below every other
     "failed": TrialState.FAIL,
 }
 

@@ -51,6 +51,19 @@ class Settings:
     )
     cpus_per_trial: int = _setting(0, "CPU cores of a trial; 0 divides them", least=0)
     keep: int = _setting(3, "how many of a sweep's best trials keep their weights", least=0)
+    checkpoint_seconds: float = _setting(
+        60.0, "how often a running trial saves where it is; 0: after every epoch", least=0
+    )
+    hang_timeout: float = _setting(
+        0.0,
+        "seconds without a batch after which a trial is ended; "
+        "0: ten minutes, or ten epochs where that is longer",
+        least=0,
+    )
+    trial_timeout: float = _setting(
+        0.0, "seconds after which a trial is ended; 0: as long as it takes", least=0
+    )
+    max_failures_in_a_row: int = _setting(10, "failed trials in a row that stop a sweep", least=1)
     cache_bytes: int = _setting(
         0, "most that stored examples and features may take; 0: half of the disk's room", least=0
     )

@@ -145,6 +145,20 @@ class PlannedSweep:
     first_plan: Plan
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """What a request names, found and opened."""
+
+    installed: Installed
+    options: Mapping[str, Value]
+    splits: Mapping[str, Split]
+    limit: int | None
+    chosen: tuple[int, int]
+    problem: Problem
+    strategy: Strategy
+    offered: list[Parameter]
+
+
 def plan_sweep(
     request: SweepRequest, settings: Settings, home: Home, progress: Progress
 ) -> PlannedSweep:
@@ -156,31 +170,18 @@ def plan_sweep(
         DataError: data or weights are missing and cannot be fetched.
         PluginError: the strategy breaks its contract.
     """
-    if request.limit is not None and request.limit < 1:
-        raise UsageError(f"--limit {request.limit} leaves no example", "give 1 or more")
-    options = search_space.options(registry.load_dataset(request.dataset).facts, request.options)
-    dataset = registry.load_dataset(request.dataset, options)
-    strategy = registry.load_strategy(request.strategy)
-    backbone = request.backbone or dataset.facts.backbone
-    backbones.check_name(backbone)
     stated = {name: search_space.parse_domain(name, text) for name, text in request.space.items()}
-    installed = ensure_dataset(home, request.dataset, progress)
-    splits = catalog.open_splits(home, request.dataset, options)
-    limit = _limit(request.limit, splits)
-    chosen = examples.select(splits, limit)
-    progress(f"reading the layers of {backbone}", 0, None)
-    facts = backbones.describe(home, backbone)
-    problem = Problem(dataset.facts, facts, len(chosen[0].indices))
-    offered = _offered(strategy, problem, request)
-    domains, first = search_space.merge(request.strategy, offered, stated, facts)
-    first_plan = plans.make(strategy, first, problem)
+    there = _prepare(request, home, progress)
+    problem, backbone = there.problem, there.problem.backbone.name
+    domains, first = search_space.merge(request.strategy, there.offered, stated, problem.backbone)
+    first_plan = plans.make(there.strategy, first, problem)
     weights = backbones.ensure_weights(home, backbone, settings.weights_dir, progress)
     spec = SweepSpec(
         id=uuid.uuid4().hex[:12],
         name=request.name or f"{request.dataset}-{request.strategy}",
         dataset=request.dataset,
-        dataset_digest=catalog.digest(installed, options),
-        limit=limit,
+        dataset_digest=catalog.digest(there.installed, there.options),
+        limit=there.limit,
         strategy=request.strategy,
         backbone=backbone,
         weights_digest=weights.digest,
@@ -192,14 +193,44 @@ def plan_sweep(
         sampler=settings.sampler,
         pruner=settings.pruner,
         seed=settings.seed,
-        dataset_options=options,
+        dataset_options=there.options,
         keep=settings.keep,
         recipe=request.name if request.recipe else None,
-        shortened=limit is not None or request.most_epochs is not None,
+        shortened=there.limit is not None or request.most_epochs is not None,
     )
-    there = {name: len(split.labels) for name, split in splits.items()}
+    counts = {name: len(split.labels) for name, split in there.splits.items()}
+    return PlannedSweep(
+        spec, there.installed, counts, there.chosen, problem, there.strategy, first_plan
+    )
+
+
+def parameter_names(request: SweepRequest, home: Home, progress: Progress) -> frozenset[str]:
+    """The parameters that the request's strategy has today, whatever the request's space says.
+
+    Raises:
+        NotFoundError, UsageError, DataError, PluginError: as `plan_sweep`.
+    """
+    return frozenset(each.name for each in _prepare(request, home, progress).offered)
+
+
+def _prepare(request: SweepRequest, home: Home, progress: Progress) -> _Prepared:
+    if request.limit is not None and request.limit < 1:
+        raise UsageError(f"--limit {request.limit} leaves no example", "give 1 or more")
+    options = search_space.options(registry.load_dataset(request.dataset).facts, request.options)
+    dataset = registry.load_dataset(request.dataset, options)
+    strategy = registry.load_strategy(request.strategy)
+    backbone = request.backbone or dataset.facts.backbone
+    backbones.check_name(backbone)
+    installed = ensure_dataset(home, request.dataset, progress)
+    splits = catalog.open_splits(home, request.dataset, options)
+    limit = _limit(request.limit, splits)
+    chosen = examples.select(splits, limit)
+    progress(f"reading the layers of {backbone}", 0, None)
+    facts = backbones.describe(home, backbone)
+    problem = Problem(dataset.facts, facts, len(chosen[0].indices))
     counts = len(chosen[0].indices), len(chosen[1].indices)
-    return PlannedSweep(spec, installed, there, counts, problem, strategy, first_plan)
+    offered = _offered(strategy, problem, request)
+    return _Prepared(installed, options, splits, limit, counts, problem, strategy, offered)
 
 
 def _offered(strategy: Strategy, problem: Problem, request: SweepRequest) -> list[Parameter]:

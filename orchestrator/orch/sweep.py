@@ -1,60 +1,72 @@
 """The life of a sweep: start, run, interrupt, resume, end.
 
-The driver is the process that runs this; it alone writes to the database. The search decides,
-the cluster runs, the director between them records.
+The driver is the process that runs this; it alone writes to the database while it runs. The
+search decides, the cluster runs, the director between them records.
 """
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
-from typing import cast
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
 
-from orch import __version__, forecast, registry
-from orch.contracts import Progress
+from orch import forecast, halts
+from orch.control import Control, holding
 from orch.costs import Expected
-from orch.director import SweepRun, Watcher, now
-from orch.errors import InterruptedSweepError, NotFoundError, PluginError, UsageError
-from orch.home import Home, locked
+from orch.director import Former, SweepRun, now
+from orch.errors import NotFoundError, PluginError, UsageError, first_line
+from orch.home import Home
 from orch.interrupts import Interrupts
+from orch.progress import Watcher
+from orch.provenance import git_commit, versions
+from orch.retries import INFEASIBLE, Limits
 from orch.search import Ending, Search, Tried
 from orch.settings import Settings
-from orch.space import render_value
-from orch.spec import PlannedSweep, SweepRequest, SweepSpec, plan_sweep
+from orch.spec import PlannedSweep, SweepSpec
 from orch.training.checkpoints import Kept
 from orch.training.workbench import Keeping
 from orch_db.queries import Queries
 from orch_db.records import SweepRecord, TrialRecord
 from orch_db.store import Store
 
-RECORDED = ("keras", "tensorflow", "jax", "torch", "numpy", "ray", "optuna", "sqlalchemy")
+if TYPE_CHECKING:
+    from orch.cluster.worker import Trainer
 
 
-def start(
-    planned: PlannedSweep, settings: Settings, home: Home, store: Store, watcher: Watcher
-) -> None:
-    """Record a new sweep and run it to its end.
+@dataclass(frozen=True)
+class Driver:
+    """What one run of a sweep works with.
+
+    `trainer` takes the place of training, in tests that are about everything else.
+    """
+
+    settings: Settings
+    home: Home
+    store: Store
+    queries: Queries
+    watcher: Watcher
+    trainer: Trainer | None = None
+
+
+def start(driver: Driver, planned: PlannedSweep, parent: str | None = None) -> None:
+    """Record a new sweep and run it to its end; `parent` is the sweep that it was forked from.
 
     Raises:
         UsageError: the search cannot be set up; nothing was recorded.
-        InterruptedSweepError: after Ctrl-C or SIGTERM; everything that ended is recorded.
+        StorageError: the disk has no room for what it will store; nothing was recorded.
+        InterruptedSweepError: after Ctrl-C, SIGTERM or a request; what ended is recorded.
         ClusterError: Ray could not be started or gave up.
     """
-    expected = _expected(planned, settings, home)
+    expected = _expected(driver, planned)
     if expected is not None:
         planned = replace(planned, spec=replace(planned.spec, stored_cuts=expected.stored_cuts))
     spec = planned.spec
     search = _search(spec, (), ())
-    store.add_sweep(
+    driver.store.add_sweep(
         SweepRecord(
             id=spec.id,
             name=spec.name,
-            state="running",
+            state="queued",
             dataset=spec.dataset,
             strategy=spec.strategy,
             backbone=spec.backbone,
@@ -63,62 +75,51 @@ def start(
             board=spec.board,
             spec=spec.to_json(),
             versions=versions(spec),
-            git_commit=_git_commit(),
+            git_commit=git_commit(),
             created_at=now(),
             expected_seconds=expected.stored if expected else None,
+            parent=parent,
         )
     )
-    with _alone(spec, home):
-        _run(planned, search, (), settings, home, store, watcher)
+    with holding(driver.store, driver.queries, spec.id, driver.home) as control:
+        _run(driver, planned, lambda: search, Former(), control)
 
 
-def resume(
-    planned: PlannedSweep,
-    settings: Settings,
-    home: Home,
-    store: Store,
-    queries: Queries,
-    watcher: Watcher,
-) -> None:
+def resume(driver: Driver, planned: PlannedSweep) -> None:
     """Go on with a sweep: what ended stays, the rest runs; the search learns from the rows.
 
     Raises:
         UsageError: another process runs it.
         InterruptedSweepError, ClusterError: as `start`.
     """
-    spec = planned.spec
-    with _alone(spec, home):
-        store.requeue(spec.id)
-        former = tuple(queries.trials(spec.id))
-        ended = [trial for trial in former if trial.state != "queued"]
-        search = _search(spec, tuple(_tried(each, queries, spec) for each in ended), former)
-        store.set_sweep_state(spec.id, "running", None)
-        _run(planned, search, former, settings, home, store, watcher)
+    spec, queries = planned.spec, driver.queries
+    with holding(driver.store, queries, spec.id, driver.home) as control:
+        driver.store.interrupt("lost", now())  # what a killed driver left
+        trials = tuple(queries.trials(spec.id))
+        waiting = {each.id: tuple(queries.epochs(each.id)) for each in trials if _waits(each)}
+        former = Former(trials, tuple(queries.attempts(spec.id)), waiting)
+
+        def search() -> Search:
+            ended = [trial for trial in trials if not _waits(trial)]
+            return _search(spec, tuple(_tried(each, queries, spec) for each in ended), trials)
+
+        _run(driver, planned, search, former, control)
 
 
-def _expected(planned: PlannedSweep, settings: Settings, home: Home) -> Expected | None:
+def _waits(trial: TrialRecord) -> bool:
+    return trial.state == "queued"
+
+
+def _expected(driver: Driver, planned: PlannedSweep) -> Expected | None:
     """What it will take, where that is known; a depth that makes no plan is its trial's affair."""
     try:
-        return forecast.expect(planned, settings, home, None)
+        return forecast.expect(planned, driver.settings, driver.home, None)
     except (PluginError, UsageError):
         return None
 
 
-@contextmanager
-def _alone(spec: SweepSpec, home: Home) -> Generator[None]:
-    """Make sure that no other process on this machine runs the sweep."""
-    try:
-        with locked(home.locks / f"sweep-{spec.id}", wait=False):
-            yield
-    except BlockingIOError:
-        raise UsageError(
-            f"sweep {spec.id[:6]} is being run by another process; nothing was started",
-            f"orch sweeps show {spec.id[:6]}",
-        ) from None
-
-
 def _search(spec: SweepSpec, tried: tuple[Tried, ...], former: tuple[TrialRecord, ...]) -> Search:
-    waiting = {trial.number: trial.params for trial in former if trial.state == "queued"}
+    waiting = {trial.number: trial.params for trial in former if _waits(trial)}
     return Search(
         spec.domains,
         spec.first,
@@ -131,137 +132,100 @@ def _search(spec: SweepSpec, tried: tuple[Tried, ...], former: tuple[TrialRecord
     )
 
 
-def plan_again(
-    record: SweepRecord, settings: Settings, home: Home, progress: Progress
-) -> PlannedSweep:
-    """Check that an unfinished sweep can go on with the same data and weights.
+def _run(
+    driver: Driver,
+    planned: PlannedSweep,
+    search: Callable[[], Search],
+    former: Former,
+    control: Control,
+) -> None:
+    """Run a sweep that is held until it ends or stops, and let go of it.
 
     Raises:
-        UsageError: it has completed, or what it was made for has changed.
+        OrchError: what `halts.raised` says of the way it stopped.
     """
-    spec = SweepSpec.from_json(record.spec)
-    if record.state == "completed":
-        raise UsageError(
-            f"sweep {record.id[:6]} has completed; there is nothing left to run",
-            f"orch sweeps show {record.id[:6]}",
-        )
-    request = SweepRequest(
-        spec.dataset,
-        spec.strategy,
-        spec.backbone,
-        spec.name,
-        spec.limit,
-        spec.seconds,
-        spec.objective.metric,
-        spec.space,
-        {name: render_value(value) for name, value in spec.dataset_options.items()},
-    )
-    planned = plan_sweep(request, settings, home, progress)
-    gained = sorted(planned.spec.space.keys() ^ spec.space.keys())
-    if gained:
-        raise UsageError(
-            f"the strategy {spec.strategy} has other parameters now ({', '.join(gained)}): "
-            f"sweep {record.id[:6]} cannot go on; its results are safe",
-            f"start a new one: orch sweep {spec.dataset}",
-        )
-    for what in ("dataset_digest", "weights_digest"):
-        then, now_is = getattr(spec, what), getattr(planned.spec, what)
-        if then != now_is:
-            raise UsageError(
-                f"{what.replace('_', ' ')} was {then[:12]}, now it is {now_is[:12]}: "
-                f"sweep {record.id[:6]} cannot go on; its results are safe",
-                f"start a new one: orch sweep {spec.dataset}",
-            )
-    return replace(planned, spec=spec)
+    spec, interrupts = planned.spec, Interrupts()
+    state, reason = "failed", None
+    with interrupts.listen():
+        try:
+            run = _directed(driver, planned, search(), former, control, interrupts)
+            halt = run.gave_up or (run.halt if run.unfinished else None)
+            if halt is not None:
+                state, reason = halt.state, halt.reason
+            elif run.counts.get("completed"):
+                state = "completed"
+        except Exception as error:
+            reason = first_line(error)
+            raise
+        finally:
+            driver.store.let_go("stopped" if interrupts.draining else state, now(), reason)
+    if halt is not None:
+        error = halts.raised(halt, interrupts, spec.id, sum(run.counts.values()), run.spec.trials)
+        if error is not None:
+            raise error
 
 
-def _run(
+def _directed(
+    driver: Driver,
     planned: PlannedSweep,
     search: Search,
-    former: tuple[TrialRecord, ...],
-    settings: Settings,
-    home: Home,
-    store: Store,
-    watcher: Watcher,
-) -> None:
+    former: Former,
+    control: Control,
+    interrupts: Interrupts,
+) -> SweepRun:
+    """Start Ray, run trials until nothing is left or something stops it, and end Ray."""
     from orch.cluster.connection import connecting
     from orch.cluster.slots import Demand, divide
 
-    spec, interrupts, state = planned.spec, Interrupts(), "failed"
+    spec, home, settings = planned.spec, driver.home, driver.settings
     demand = Demand(settings.concurrent, settings.gpus_per_trial, settings.cpus_per_trial)
-    with interrupts.listen():
-        try:
-            with connecting(settings.ray_address, home.logs) as connected:
-                from orch.cluster import dispatch  # takes as long as Ray to start
+    with connecting(settings.ray_address, home.logs) as connected:
+        from orch.cluster import dispatch  # takes as long as Ray to start
 
-                there = connected()
-                slots = divide(there.cpus, there.gpus, there.memory, demand, spec.trials)
-                # Tune hands a warm worker on only if the next trial is there already.
-                ahead = 0 if slots.spare else 1
-                in_flight = slots.concurrent + ahead
-                kept = Kept(home.checkpoints, spec.keep, spec.objective)
-                run = SweepRun(
-                    spec, search, store, watcher, planned.problem, interrupts, in_flight, kept
-                )
-                run.recall(former)
-                dispatch.run(run, home, slots, keeping(settings))
-                run.close()
-            if interrupts.draining or run.late:
-                state = "stopped"
-            elif run.counts.get("completed"):
-                state = "completed"
-        finally:
-            store.requeue(spec.id)
-            store.set_sweep_state(spec.id, "stopped" if interrupts.draining else state, now())
-    if interrupts.draining:
-        raise InterruptedSweepError(
-            f"sweep {spec.id[:6]} was interrupted; "
-            f"{sum(run.counts.values())} of {spec.trials} trials have ended and are saved",
-            f"orch sweeps resume {spec.id[:6]}",
-            signal=interrupts.signal,
+        there = connected()
+        slots = divide(there.cpus, there.gpus, there.memory, demand, spec.trials)
+        # Tune hands a warm worker on only if the next trial is there already.
+        ahead = 0 if slots.spare else 1
+        run = SweepRun(
+            spec=spec,
+            search=search,
+            store=driver.store,
+            watcher=driver.watcher,
+            problem=planned.problem,
+            interrupts=interrupts,
+            control=control,
+            limits=Limits(
+                settings.hang_timeout, settings.trial_timeout, settings.max_failures_in_a_row
+            ),
+            stacks=home.stacks,
+            in_flight=slots.concurrent + ahead,
+            kept=Kept(home.checkpoints, spec.keep, spec.objective),
         )
+        run.recall(former)
+        dispatch.run(run, home, slots, keeping(settings), driver.trainer)
+        run.close()
+        return run
 
 
 def keeping(settings: Settings) -> Keeping:
     """How the store is kept."""
-    return Keeping(settings.cache_bytes, settings.verify_store, settings.store_features)
-
-
-def _tried(trial: TrialRecord, queries: Queries, spec: SweepSpec) -> Tried:
-    ending = "not finite" if trial.failure_kind == "not finite" else trial.state
-    return Tried(
-        trial.number,
-        trial.params,
-        cast(Ending, ending),
-        trial.score,
-        {e.epoch: e.metrics[spec.objective.metric] for e in queries.epochs(trial.id)},
+    return Keeping(
+        settings.cache_bytes,
+        settings.verify_store,
+        settings.store_features,
+        settings.checkpoint_seconds,
     )
 
 
-def versions(spec: SweepSpec) -> dict[str, str]:
-    """What this sweep runs with: orch, Python, libraries, plugins, machine."""
-    found = {"orch": __version__, "python": platform.python_version()}
-    for name in RECORDED:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    found["backend"] = os.environ.get("KERAS_BACKEND", "tensorflow")
-    found["dataset"] = registry.version(registry.DATASETS, spec.dataset)
-    found["strategy"] = registry.version(registry.STRATEGIES, spec.strategy)
-    found["machine"] = f"{platform.system()} {platform.machine()} {os.cpu_count()} cores"
-    return found
-
-
-def _git_commit() -> str | None:
-    """The commit of the working folder's repository, if there is one."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
+def _tried(trial: TrialRecord, queries: Queries, spec: SweepSpec) -> Tried:
+    infeasible = trial.failure_kind in INFEASIBLE
+    return Tried(
+        trial.number,
+        trial.params,
+        cast(Ending, "infeasible" if infeasible else trial.state),
+        trial.score,
+        {e.epoch: e.metrics[spec.objective.metric] for e in queries.epochs(trial.id)},
+    )
 
 
 def require_trial(queries: Queries, prefix: str) -> tuple[TrialRecord, SweepRecord]:

@@ -38,7 +38,11 @@ class TrialSpec:
     """One configuration, as it travels to a worker: JSON-able, a few hundred bytes.
 
     With `keep` the worker leaves a checkpoint of the best epoch when the trial completes.
-    `stored_cuts` are those whose features may be stored; None means all.
+    `stored_cuts` are those whose features may be stored; None means all. A later `attempt` goes
+    on where one before it was saved, and leaves out of its reports the first `known_epochs`,
+    which are recorded, where they are part of what was saved.
+    `accumulate` is in how many parts a batch is learnt from, for want of memory. After
+    `hang_seconds` without a batch the process ends; after `trial_seconds` the attempt fails.
     """
 
     sweep: str
@@ -56,6 +60,10 @@ class TrialSpec:
     attempt: int = 1
     keep: bool = True
     stored_cuts: Sequence[int] | None = None
+    known_epochs: int = 0
+    accumulate: int = 1
+    hang_seconds: float | None = None
+    trial_seconds: float | None = None
 
     @property
     def id(self) -> str:
@@ -89,6 +97,8 @@ FailureKind = Literal[
     "plugin",
     "configuration",
     "worker lost",
+    "hung",
+    "timeout",
     "internal",
     "storage",
 ]

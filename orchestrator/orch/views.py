@@ -47,6 +47,8 @@ def sweep(
         "created_at": record.created_at,
         "finished_at": record.finished_at,
         "expected_seconds": record.expected_seconds,
+        "reason": record.reason,
+        "parent": record.parent,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 
 from orch.contracts import BackboneFacts, Head, ImageInput, Optimizer, Plan, Stage
 from orch.home import Home
-from orch.training import backbones, cuts, examples, features, fit, models, warm
+from orch.training import backbones, cuts, examples, features, fit, models, trial, warm
 from orch.training.cuts import Cut
 from orch.training.warm import HeadShape, NetworkShape, WarmModels
 from orch.training.workbench import Keeping, Workbench
+from orch.trials import EpochReport
 
 SIZES = {"vgg16": 32, "mobilenetv2": 64, "vgg-mini": 32}
 
@@ -146,6 +148,25 @@ def test_fifty_steps_are_the_same_with_and_without_the_store(
     assert with_store[0].cut != "none"
     assert (without[0].cut, without[0].failure) == ("none", None)
     assert losses(with_store[1]) == pytest.approx(losses(without[1]), rel=1e-5)
+
+
+@pytest.mark.parametrize("features", [True, False])
+def test_fifty_steps_are_the_same_after_a_pause(home: Home, features: bool) -> None:
+    """Interrupted after the third and the seventh epoch, each time going on in a new workbench."""
+    params = {"frozen_layers": 22, "dropout": 0.4, "momentum": 0.9}
+    wanted = spec(home, epochs=10, optimizer="sgd", start="random", **params)
+    keeping = Keeping(features=features, checkpoint_seconds=0)
+    at_once = losses(run(wanted, Workbench(home, keeping))[1])
+    found: list[EpochReport] = []
+    for attempt, until in enumerate((3, 7, 10), start=1):
+        again = replace(wanted, attempt=attempt, known_epochs=len(found))
+        running = trial.trial_steps(again, Workbench(home, keeping))
+        found += islice(
+            (each for each in running if isinstance(each, EpochReport)), until - len(found)
+        )
+        running.close()
+    assert [each.epoch for each in found] == list(range(1, 11))
+    assert losses(found) == pytest.approx(at_once, rel=1e-5)
 
 
 # ── what must not be mistaken for something else ────────────────────────────────────────────

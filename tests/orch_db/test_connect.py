@@ -39,7 +39,7 @@ def sweep(id: str = "s1", spec: dict[str, Any] | None = None) -> SweepRecord:
     return SweepRecord(
         id=id,
         name="n",
-        state="running",
+        state="queued",
         dataset="digits",
         strategy="fine-tune",
         backbone="vgg-mini",
@@ -118,9 +118,9 @@ def test_a_writer_takes_the_lock_before_it_reads(ready: Path) -> None:
 def test_a_reader_reads_while_another_writes(ready: Path) -> None:
     with closing(sqlite3.connect(ready, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
-        writer.execute("UPDATE sweeps SET state = 'half'")
+        writer.execute("UPDATE sweeps SET name = 'half'")
         with closing(Queries.open(url(ready))) as queries:
-            assert [each.state for each in queries.sweeps()] == ["running"]
+            assert [each.name for each in queries.sweeps()] == [sweep().name]
 
 
 def test_the_files_are_for_their_owner_only(path: Path) -> None:
@@ -308,7 +308,8 @@ def test_rows_of_every_earlier_schema_are_there_after_an_upgrade(
     engine.dispose()
     with closing(Queries.open(url(path))) as queries:
         (found,) = queries.sweeps()
-        assert (found.id, found.expected_seconds) == ("one", None)
+        assert (found.id, found.parent, found.holder) == ("one", None, None)
+        assert found.expected_seconds == (1.0 if version >= "0002" else None)
         (trial,) = queries.trials("one")
         assert trial.score == 1.0
         assert len(queries.epochs(trial.id)) == 1

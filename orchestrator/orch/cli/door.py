@@ -15,6 +15,7 @@ from orch.settings import Settings, load
 
 if TYPE_CHECKING:
     from orch_db.queries import Queries
+    from orch_db.store import Store
 
 
 def enter(**flags: Any) -> tuple[Settings, Home]:
@@ -69,3 +70,24 @@ def reading() -> Generator[Queries]:
         yield queries
     finally:
         queries.close()
+
+
+@contextmanager
+def opened(settings: Settings, home: Home) -> Generator[tuple[Store, Queries]]:
+    """Open the database for writing and for reading; it is created where it is not there."""
+    from orch_db.queries import Queries
+    from orch_db.store import Store
+
+    home.create()
+    url = database_url(settings, home)
+    store = Store.open(
+        url,
+        busy_seconds=settings.busy_seconds,
+        allow_network=settings.allow_network_filesystem,
+    )
+    queries = Queries.open(url)
+    try:
+        yield store, queries
+    finally:
+        queries.close()
+        store.close()

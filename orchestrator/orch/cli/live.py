@@ -13,7 +13,7 @@ from orch.cli import output, tables
 
 if TYPE_CHECKING:
     from orch.contracts import Progress
-    from orch.director import SweepProgress, Watcher
+    from orch.progress import SweepProgress, Watcher
     from orch.spec import SweepSpec
     from orch.trials import Filling
     from orch_db.records import TrialRecord
@@ -103,6 +103,10 @@ class PlainWatcher:
             f"  {output.duration(trial.seconds)}{why}"
         )
 
+    def trial_again(self, trial: TrialRecord, why: str, progress: SweepProgress) -> None:
+        """Say that a trial will be tried again, and why."""
+        output.say(_again(trial, why))
+
 
 class LiveWatcher:
     """A table that is redrawn: counts, best so far, epochs of running trials, time left."""
@@ -126,6 +130,15 @@ class LiveWatcher:
             why = output.clean(f"{trial.failure_kind}: {trial.failure_message}")
             self._live.console.print(f"trial {trial.id[:6]} failed  {why}")
         self.show(progress)
+
+    def trial_again(self, trial: TrialRecord, why: str, progress: SweepProgress) -> None:
+        """Leave a line above the table."""
+        self._live.console.print(_again(trial, why))
+        self.show(progress)
+
+
+def _again(trial: TrialRecord, why: str) -> str:
+    return f"trial {trial.id[:6]} is tried again (attempt {trial.attempt})  {output.clean(why)}"
 
 
 def _filling(filling: Filling) -> str:

@@ -24,6 +24,28 @@ Split = Annotated[
     str | None, typer.Option(help="How to split, where the dataset lets you choose: -D split=…")
 ]
 
+RayAddress = Annotated[str | None, typer.Option(help="Join a running Ray cluster.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit 9 if a trial failed.")]
+Concurrent = Annotated[int | None, typer.Option(help="Trials at once.")]
+HangTimeout = Annotated[
+    str | None, typer.Option(help="End a trial that makes no progress for so long: 10m.")
+]
+TrialTimeout = Annotated[str | None, typer.Option(help="End a trial that takes longer: 2h.")]
+MostFailures = Annotated[
+    int | None, typer.Option(help="Stop the sweep when so many trials in a row fail.")
+]
+
+
+def seconds(option: str, text: str | None) -> float | None:
+    """Read a duration such as 10m.
+
+    Raises:
+        UsageError: it is none.
+    """
+    from orch.spec import parse_duration
+
+    return None if text is None else parse_duration(text, option)
+
 
 def read(chosen: list[str] | None, split: str | None) -> dict[str, str]:
     """The options of the dataset that were given.

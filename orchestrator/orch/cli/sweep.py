@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orch.cli import options, output
-from orch.cli.door import database_url, enter_with_libraries
-from orch.errors import (
-    InterruptedSweepError,
-    NoTrialCompletedError,
-    SomeTrialsFailedError,
-    UsageError,
-)
+from orch.cli.door import enter_with_libraries
+from orch.errors import NoTrialCompletedError, OrchError, SomeTrialsFailedError, UsageError
 from orch.settings import Pruner, Sampler
 
 if TYPE_CHECKING:
@@ -48,9 +43,12 @@ def sweep(
     concurrent: Annotated[int | None, typer.Option(help="Trials at once.")] = None,
     gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs of each, e.g. 0.5.")] = None,
     cpus_per_trial: Annotated[int | None, typer.Option(help="CPU cores of each.")] = None,
-    ray_address: Annotated[str | None, typer.Option(help="Join a running Ray cluster.")] = None,
+    ray_address: options.RayAddress = None,
+    hang_timeout: options.HangTimeout = None,
+    trial_timeout: options.TrialTimeout = None,
+    max_failures_in_a_row: options.MostFailures = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 9 if a trial failed.")] = False,
+    strict: options.Strict = False,
     as_json: output.Json = False,
 ) -> None:
     """Try configurations of a strategy on a dataset and rank them."""
@@ -67,6 +65,9 @@ def sweep(
         keep=keep if keep is not None else told.get("keep"),
         cpus_per_trial=cpus_per_trial,
         ray_address=ray_address,
+        hang_timeout=options.seconds("--hang-timeout", hang_timeout),
+        trial_timeout=options.seconds("--trial-timeout", trial_timeout),
+        max_failures_in_a_row=max_failures_in_a_row,
     )
     words = {"strategy": strategy, "backbone": backbone, "metric": metric, "name": name}
     words |= {"dataset": dataset, "limit": limit, "time": time}
@@ -123,44 +124,36 @@ def run_and_show(
     strict: bool,
     as_json: bool,
     fresh: bool,
+    parent: str | None = None,
     show_result: Callable[[Queries, str, bool], None] | None = None,
 ) -> None:
     """Run or resume a planned sweep with the live view, then print its result.
 
     Raises:
-        InterruptedSweepError: after its result was printed.
+        OrchError: what stopped it before its end, after its result was printed.
         NoTrialCompletedError: not one trial completed.
         SomeTrialsFailedError: `strict`, and a trial failed.
     """
     from orch import sweep as life
+    from orch.cli.door import opened
     from orch.cli.live import watching
-    from orch_db.queries import Queries
-    from orch_db.store import Store
 
-    home.create()
-    url = database_url(settings, home)
-    store = Store.open(
-        url,
-        busy_seconds=settings.busy_seconds,
-        allow_network=settings.allow_network_filesystem,
-    )
-    queries = Queries.open(url)
-    interrupted: InterruptedSweepError | None = None
-    try:
-        with watching(planned.spec) as watcher:
-            if fresh:
-                life.start(planned, settings, home, store, watcher)
-            else:
-                life.resume(planned, settings, home, store, queries, watcher)
-    except InterruptedSweepError as error:
-        interrupted = error
-    finally:
-        store.close()
-    (show_result or _show_result)(queries, planned.spec.id, as_json)
-    counts = _counts(queries, planned.spec.id)
-    queries.close()
-    if interrupted is not None:
-        raise interrupted
+    stopped: OrchError | None = None
+    with opened(settings, home) as (store, queries):
+        try:
+            with watching(planned.spec) as watcher:
+                driver = life.Driver(settings, home, store, queries, watcher)
+                if fresh:
+                    life.start(driver, planned, parent)
+                else:
+                    life.resume(driver, planned)
+        except OrchError as error:
+            stopped = error
+        if queries.sweep(planned.spec.id) is not None:
+            (show_result or _show_result)(queries, planned.spec.id, as_json)
+        counts = _counts(queries, planned.spec.id)
+    if stopped is not None:
+        raise stopped
     identity = planned.spec.id[:6]
     if not counts.get("completed"):
         raise NoTrialCompletedError(

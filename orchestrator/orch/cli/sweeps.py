@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from orch.cli import output
-from orch.cli.door import enter_with_libraries, reading
+from orch.cli import options, output
+from orch.cli.door import enter, enter_with_libraries, opened, reading
 from orch.cli.nouns import noun
+from orch.errors import NotFoundError, UsageError, nearest
+from orch.trials import FailureKind
 
-app = noun("sweeps", "Sweeps that ran, newest first; show, resume.")
+if TYPE_CHECKING:
+    from orch_db.records import SweepRecord
+
+app = noun("sweeps", "Sweeps, newest first; show, resume, pause, stop, cancel, extend, retry.")
 
 Id = Annotated[str, typer.Argument(help="A sweep's id, or the beginning of one.")]
 
@@ -72,6 +77,8 @@ def show(sweep: Id, as_json: output.Json = False) -> None:
     rows = [
         ("id", record.id),
         ("state", record.state),
+        *((("because", record.reason),) if record.reason else ()),
+        *((("forked from", record.parent[:6]),) if record.parent else ()),
         ("dataset", f"{record.dataset} {record.spec.get('dataset_digest', '')[:12]}"),
         *(("option", pair) for pair in views.chosen_options(record.dataset, record.spec)),
         ("limit", record.spec.get("limit")),
@@ -94,28 +101,188 @@ def show(sweep: Id, as_json: output.Json = False) -> None:
 @app.command("resume")
 def resume(
     sweep: Id,
-    concurrent: Annotated[int | None, typer.Option(help="Trials at once.")] = None,
-    ray_address: Annotated[str | None, typer.Option(help="Join a running Ray cluster.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 9 if a trial failed.")] = False,
+    concurrent: options.Concurrent = None,
+    ray_address: options.RayAddress = None,
+    hang_timeout: options.HangTimeout = None,
+    trial_timeout: options.TrialTimeout = None,
+    max_failures_in_a_row: options.MostFailures = None,
+    fork: Annotated[
+        bool, typer.Option("--fork", help="Start a new sweep from it, with what there is today.")
+    ] = False,
+    strict: options.Strict = False,
     as_json: output.Json = False,
 ) -> None:
-    """Go on with a sweep that was interrupted: what ended stays, the rest runs."""
+    """Go on with a sweep that was interrupted, paused or stopped: what ended stays."""
+    flags = {
+        "concurrent": concurrent,
+        "ray_address": ray_address,
+        "hang_timeout": options.seconds("--hang-timeout", hang_timeout),
+        "trial_timeout": options.seconds("--trial-timeout", trial_timeout),
+        "max_failures_in_a_row": max_failures_in_a_row,
+    }
+    _go_on(sweep, flags, fork=fork, strict=strict, as_json=as_json)
+
+
+@app.command("pause")
+def pause(sweep: Id) -> None:
+    """Stop a running sweep after the epoch under way; resume goes on from there."""
+    _ask(sweep, "pause", "running trials stop after their epoch")
+
+
+@app.command("stop")
+def stop(sweep: Id) -> None:
+    """Start nothing new in a running sweep, and let its running trials finish."""
+    _ask(sweep, "stop", "running trials finish, then it ends")
+
+
+@app.command("cancel")
+def cancel(sweep: Id) -> None:
+    """End a sweep now and for good; what ended before stays and is ranked."""
+    _ask(sweep, "cancel", "its trials are ended now")
+
+
+@app.command("extend")
+def extend(
+    sweep: Id,
+    trials: Annotated[str, typer.Option(help="How many more, +50, or how many in all, 100.")],
+    concurrent: options.Concurrent = None,
+    ray_address: options.RayAddress = None,
+    strict: options.Strict = False,
+    as_json: output.Json = False,
+) -> None:
+    """Give a sweep more trials; where nobody runs it, go on with it now."""
+    from orch.sweep import require_sweep
+
+    settings, home = enter()
+    with opened(settings, home) as (store, queries):
+        record = require_sweep(queries, sweep)
+        _refuse_cancelled(record)
+        wanted = _all_trials(trials, int(record.spec["trials"]))
+        store.extend(record.id, wanted)
+    output.say(f"sweep {record.id[:6]} has {wanted} trials now")
+    if record.state != "running":
+        flags = {"concurrent": concurrent, "ray_address": ray_address}
+        _go_on(record.id, flags, strict=strict, as_json=as_json)
+
+
+@app.command("retry")
+def retry(
+    sweep: Id,
+    failed: Annotated[bool, typer.Option("--failed", help="All that failed.")] = False,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Only those that failed so: 'worker lost', data, hung, …"),
+    ] = None,
+    concurrent: options.Concurrent = None,
+    ray_address: options.RayAddress = None,
+    strict: options.Strict = False,
+    as_json: output.Json = False,
+) -> None:
+    """Run a sweep's failed trials again."""
+    from orch.sweep import require_sweep
+
+    if not failed and not kinds:
+        raise UsageError("nothing says what to run again", f"orch sweeps retry {sweep} --failed")
+    wanted = tuple(_kind(each) for each in kinds or ())
+    settings, home = enter()
+    with opened(settings, home) as (store, queries):
+        record = require_sweep(queries, sweep)
+        _refuse_cancelled(record)
+        if record.state == "running":
+            raise UsageError(
+                f"sweep {record.id[:6]} is running; nothing was changed",
+                f"orch sweeps stop {record.id[:6]}, then the same again",
+            )
+        count = store.retry_failed(record.id, wanted)
+    if not count:
+        raise NotFoundError(
+            f"no trial of sweep {record.id[:6]} failed{' like that' if wanted else ''}",
+            f"orch sweeps show {record.id[:6]}",
+        )
+    output.say(f"{count} trials of sweep {record.id[:6]} are queued again")
+    flags = {"concurrent": concurrent, "ray_address": ray_address}
+    _go_on(record.id, flags, strict=strict, as_json=as_json)
+
+
+def _ask(prefix: str, wanted: str, effect: str) -> None:
+    """Ask the driver of a sweep for something, from another terminal than its own."""
+    from orch.director import now
+    from orch.sweep import require_sweep
+
+    settings, home = enter()
+    with opened(settings, home) as (store, queries):
+        record = require_sweep(queries, prefix)
+        identity = record.id[:6]
+        heard = store.request(record.id, wanted, now())
+        after = require_sweep(queries, record.id).state
+    if heard:
+        output.say(f"sweep {identity} was asked to {wanted}: {effect}")
+    elif after == "cancelled" != record.state:
+        output.say(f"sweep {identity} was cancelled; what ended before is saved")
+    else:
+        raise UsageError(
+            f"sweep {identity} is not running: it is {record.state}; nothing was changed",
+            f"orch sweeps show {identity}",
+        )
+
+
+def _go_on(
+    prefix: str,
+    flags: dict[str, Any],
+    *,
+    fork: bool = False,
+    strict: bool,
+    as_json: bool,
+) -> None:
+    from orch import resumption
     from orch.cli import recipes
     from orch.cli.live import steps
     from orch.cli.sweep import run_and_show
-    from orch.sweep import plan_again, require_sweep
+    from orch.sweep import require_sweep
 
-    settings, home = enter_with_libraries(concurrent=concurrent, ray_address=ray_address)
+    settings, home = enter_with_libraries(**flags)
     with reading() as queries:
-        record = require_sweep(queries, sweep)
+        record = require_sweep(queries, prefix)
+        best = queries.best(record)
     with steps() as progress:
-        planned = plan_again(record, settings, home, progress)
+        planned = (
+            resumption.fork(record, best, settings, home, progress)
+            if fork
+            else resumption.plan_again(record, settings, home, progress)
+        )
     run_and_show(
         planned,
         settings,
         home,
         strict=strict,
         as_json=as_json,
-        fresh=False,
+        fresh=fork,
+        parent=record.id if fork else None,
         show_result=recipes.comparing(planned),
     )
+
+
+def _refuse_cancelled(record: SweepRecord) -> None:
+    if record.state == "cancelled":
+        raise UsageError(
+            f"sweep {record.id[:6]} was cancelled and does not go on; its results are safe",
+            f"orch sweeps resume {record.id[:6]} --fork",
+        )
+
+
+def _all_trials(text: str, now: int) -> int:
+    """Read "+50", so many more, or "100", so many in all."""
+    number = text.strip().removeprefix("+")
+    if not number.isdecimal() or int(number) == 0:
+        raise UsageError(f"--trials {text} is no number of trials", "write --trials +50")
+    wanted = now + int(number) if text.strip().startswith("+") else int(number)
+    if wanted <= now:
+        raise UsageError(f"the sweep has {now} trials already", "write --trials +50 for 50 more")
+    return wanted
+
+
+def _kind(text: str) -> str:
+    known = get_args(FailureKind)
+    if text not in known:
+        raise UsageError(f"no class of failures is called {text!r}{nearest(text, known)}")
+    return text

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import ray
 
+from orch.cluster import reaper
 from orch.cluster.slots import WORKER_MEMORY, available_cores
 from orch.errors import ClusterError
 
 KNOCK_SECONDS = 5.0
 PARTING_SECONDS = 1.0  # for processes that were told to end
 LOGS_KEPT = 5  # sessions
-# Ray would start a Python process per core, and then others for the trials.
-START_NO_MORE = {"enable_worker_prestart": False, "prestart_worker_first_driver": False}
+CONFIGURATION = {
+    # Ray would start a Python process per core, and then others for the trials.
+    "enable_worker_prestart": False,
+    "prestart_worker_first_driver": False,
+    # What waits for a head that is gone gives up after so many seconds; 60 as Ray comes.
+    "gcs_rpc_server_reconnect_timeout_s": 15,
+}
 OBJECT_STORE_BYTES = 128 * 2**20  # arrays travel as files, so Ray's own store can be small
 
 
@@ -41,8 +49,11 @@ def connecting(address: str, logs: Path) -> Generator[Callable[[], Resources]]:
     What it yields waits until that is done, and raises ClusterError where it cannot be.
     """
     others = set(_children())
-    with ThreadPoolExecutor(1, thread_name_prefix="ray") as background:
-        started = background.submit(_connect, address)
+    with (
+        _reaper() as watched,
+        ThreadPoolExecutor(1, thread_name_prefix="ray") as background,
+    ):
+        started = background.submit(_connect, address, watched)
         try:
             yield lambda: started.result()[0]
         finally:
@@ -52,6 +63,20 @@ def connecting(address: str, logs: Path) -> Generator[Callable[[], Resources]]:
             _end(ours)
             if session is not None and not address:
                 _keep_logs(session, logs / "ray")
+
+
+@contextmanager
+def _reaper() -> Generator[IO[str]]:
+    """A process that outlives this one; it kills the processes written to it once this one ends.
+
+    Ray's own agents would stay for a minute when a driver is killed.
+    """
+    words = [sys.executable, "-S", "-E", reaper.__file__]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, start_new_session=True, text=True
+    ) as process:
+        assert process.stdin is not None
+        yield process.stdin
 
 
 def _children() -> list[psutil.Process]:
@@ -67,7 +92,7 @@ def _end(processes: list[psutil.Process]) -> None:
     psutil.wait_procs(alive, timeout=PARTING_SECONDS)
 
 
-def _connect(address: str) -> tuple[Resources, Path]:
+def _connect(address: str, watched: IO[str]) -> tuple[Resources, Path]:
     """Join or start; returns what there is and the folder of Ray's session."""
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not address:
@@ -77,7 +102,7 @@ def _connect(address: str) -> tuple[Resources, Path]:
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             _node_ip_address="127.0.0.1",
-            _system_config=START_NO_MORE,
+            _system_config=CONFIGURATION,
         )
     else:
         options["address"] = address
@@ -93,6 +118,9 @@ def _connect(address: str) -> tuple[Resources, Path]:
             if address
             else "orch doctor",
         ) from error
+    if not address:
+        watched.writelines(f"{each.pid} {reaper.began(each.pid)}\n" for each in _children())
+        watched.flush()
     found: Mapping[str, float] = ray.cluster_resources()
     memory = int(found.get("memory", WORKER_MEMORY))
     resources = Resources(int(found.get("CPU", 1)), found.get("GPU", 0.0), memory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
@@ -12,7 +13,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orch.cluster.slots import Slots
-from orch.cluster.worker import Setting, Worker
+from orch.cluster.worker import Setting, Trainer, Worker
 from orch.errors import ClusterError
 from orch.home import Home
 from orch.training.workbench import Keeping
@@ -30,8 +31,8 @@ class Director(Protocol):
         """A worker began with a trial."""
         ...
 
-    def on_filling(self, number: int, filling: Filling) -> None:
-        """A trial computes what it will read in every epoch."""
+    def on_filling(self, number: int, filling: Filling) -> bool:
+        """A trial computes what it will read in every epoch; False stops it here."""
         ...
 
     def on_epoch(self, number: int, report: EpochReport, worker: str) -> bool:
@@ -51,7 +52,13 @@ class Director(Protocol):
         ...
 
 
-def run(director: Director, home: Home, slots: Slots, keeping: Keeping) -> None:
+def run(
+    director: Director,
+    home: Home,
+    slots: Slots,
+    keeping: Keeping,
+    trainer: Trainer | None = None,
+) -> None:
     """Run trials until the director says it is done, on a cluster that was connected.
 
     Raises:
@@ -61,7 +68,7 @@ def run(director: Director, home: Home, slots: Slots, keeping: Keeping) -> None:
     environment = {
         name: os.environ[name] for name in ("KERAS_BACKEND", "PYTHONPATH") if name in os.environ
     }
-    setting = Setting(home, slots.cpus, keeping, environment)
+    setting = Setting(home, slots.cpus, keeping, environment, trainer)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.concurrent)  # else started one by one
     worker = tune.with_resources(
         tune.with_parameters(Worker, setting=setting),
@@ -99,7 +106,8 @@ def run(director: Director, home: Home, slots: Slots, keeping: Keeping) -> None:
 
 
 def _trial_name(trial: Any) -> str:
-    return f"trial-{trial.config['spec'].number}"
+    spec = trial.config["spec"]
+    return f"trial-{spec.number}-{spec.attempt}"
 
 
 class _Adapter:
@@ -120,8 +128,9 @@ class _Adapter:
     def start(self, trial: Any) -> None:
         self._guarded(self._director.on_start, self.numbers[trial.trial_id])
 
-    def filling(self, trial: Any, filling: Filling) -> None:
-        self._guarded(self._director.on_filling, self.numbers[trial.trial_id], filling)
+    def filling(self, trial: Any, filling: Filling) -> bool:
+        number = self.numbers[trial.trial_id]
+        return bool(self._guarded(self._director.on_filling, number, filling))
 
     def epoch(self, trial: Any, report: EpochReport, worker: str) -> bool:
         number = self.numbers[trial.trial_id]
@@ -181,11 +190,11 @@ class _Schedule(FIFOScheduler):
         self._adapter = adapter
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Any) -> str:
+        go_on = True
         if "filling" in result:
-            self._adapter.filling(trial, result["filling"])
-        if "report" not in result:
-            return TrialScheduler.CONTINUE
-        go_on = self._adapter.epoch(trial, result["report"], result["worker"])
+            go_on = self._adapter.filling(trial, result["filling"])
+        if "report" in result:
+            go_on = self._adapter.epoch(trial, result["report"], result["worker"])
         return TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: Any) -> None:
@@ -196,10 +205,13 @@ class _Schedule(FIFOScheduler):
         self._adapter.lost(trial, _reason(trial))
 
 
+_TELLING = re.compile("died|dead|low on memory")
+
+
 def _reason(trial: Any) -> str:
     """The line that says why Ray lost a worker, without the causes it lists for people."""
     lines = str(trial.get_error() or "").strip().splitlines()
-    telling = [line for line in lines if "died" in line or "dead" in line] or lines
+    telling = [line for line in lines if _TELLING.search(line)] or lines
     return telling[-1].split(" Some common causes")[0] if telling else "the worker process is gone"
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ray import tune
@@ -13,15 +14,22 @@ from orch.home import Home
 from orch.training.workbench import Keeping
 from orch.trials import EpochReport, Filling, TrialOutcome, TrialSpec
 
+Steps = Generator[EpochReport | Filling, None, TrialOutcome]
+Trainer = Callable[..., Steps]  # called with a TrialSpec and home=Home
+
 
 @dataclass(frozen=True)
 class Setting:
-    """What a worker needs to know of the machine it runs on."""
+    """What a worker needs to know of the machine it runs on.
+
+    `trainer` takes the place of training, in tests that are about everything else.
+    """
 
     home: Home
     threads: int
     keeping: Keeping
     environment: Mapping[str, str]
+    trainer: Trainer | None = None
 
 
 class Worker(tune.Trainable):
@@ -31,10 +39,8 @@ class Worker(tune.Trainable):
         """Prepare the process, once, and begin with its first trial."""
         assert setting is not None
         _before_keras(setting)
-        from orch.training.workbench import Workbench
-
-        self._bench = Workbench(setting.home, setting.keeping)
-        self._running: Generator[EpochReport | Filling, None, TrialOutcome] | None = None
+        self._steps = _stepping(setting)
+        self._running: Steps | None = None
         self._begin(config["spec"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -43,10 +49,8 @@ class Worker(tune.Trainable):
         return True
 
     def _begin(self, spec: TrialSpec) -> None:
-        from orch.training.trial import trial_steps
-
         self.cleanup()
-        self._running = trial_steps(spec, self._bench)
+        self._running = self._steps(spec)
 
     def step(self) -> dict[str, Any]:
         """Take a step: an epoch's report, how far an array is filled, or after all the outcome."""
@@ -64,6 +68,16 @@ class Worker(tune.Trainable):
         if self._running is not None:
             self._running.close()
             self._running = None
+
+
+def _stepping(setting: Setting) -> Callable[[TrialSpec], Steps]:
+    """What takes a trial's steps in this process, with all that it keeps between trials."""
+    if setting.trainer is not None:
+        return partial(setting.trainer, home=setting.home)
+    from orch.training.trial import trial_steps
+    from orch.training.workbench import Workbench
+
+    return partial(trial_steps, bench=Workbench(setting.home, setting.keeping))
 
 
 def _before_keras(setting: Setting) -> None:

@@ -19,6 +19,7 @@ from orch import registry
 from orch.contracts import Split
 from orch.errors import DataError, OrchError, UsageError
 from orch.training.shards import Layout
+from orch.training.watchdog import Beat, quiet
 
 VALIDATION_FRACTION = 0.2
 SELECTION_SEED = 0
@@ -118,14 +119,21 @@ def layout(chosen: Selection, size: tuple[int, int]) -> Layout:
 
 
 def decode(
-    dataset: str, split: Split, chosen: Selection, size: tuple[int, int], start: int, stop: int
+    dataset: str,
+    split: Split,
+    chosen: Selection,
+    size: tuple[int, int],
+    start: int,
+    stop: int,
+    beat: Beat = quiet,
 ) -> NDArray[np.uint8]:
-    """The chosen examples from start to stop, decoded and resized."""
+    """The chosen examples from start to stop, decoded and resized; `beat` after each."""
     found: list[NDArray[np.uint8]] = []
     for index in chosen.indices[start:stop].tolist():
         with registry.blaming("dataset", dataset):
             image = split.image(index)
         found.append(resized(image, size))
+        beat()
     return np.stack(found)
 
 

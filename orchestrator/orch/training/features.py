@@ -110,7 +110,8 @@ class Reader:
         split, size = self._splits[chosen.split], self.plan.image.size
 
         def compute(start: int, stop: int) -> NDArray[Any]:
-            return examples.decode(self.spec.dataset, split, chosen, size, start, stop)
+            beat = self.bench.watchdog.beat
+            return examples.decode(self.spec.dataset, split, chosen, size, start, stop, beat)
 
         key, layout = self._examples_key(chosen), examples.layout(chosen, size)
         title = f"examples of {self.spec.dataset}, {chosen.role}"
@@ -139,7 +140,7 @@ class Reader:
                 made.append(
                     models.between(self.network, self.spec.backbone, self.plan, before, cut)
                 )
-            return fit.predict(made[0], source[start:stop], FILL_BATCH)
+            return fit.predict(made[0], source[start:stop], FILL_BATCH, self.bench.watchdog.beat)
 
         shape = (len(chosen.indices), *self._shape(cut))
         try:
@@ -183,7 +184,7 @@ class Reader:
             "cut": cut.layers,
             "pooling": self.plan.head.pooling if early else "none",
             "shape": list(self._shape(cut)),
-            "keras": _versions(),
+            "keras": versions(),
         }
 
 
@@ -192,7 +193,7 @@ def _no_room(needed: int, room: int) -> Cut:
 
 
 @cache
-def _versions() -> list[str]:
+def versions() -> list[str]:
     """Keras and what it computes with: others may round otherwise."""
     import keras
 

@@ -126,11 +126,11 @@ def freeze(network: Any, frozen_layers: int) -> None:
         layer.trainable = position >= frozen_layers
 
 
-def compile_for(model: Any, stage: Stage, head: Head) -> None:
+def compile_for(model: Any, stage: Stage, head: Head, accumulate: int = 1) -> None:
     """Compile with the stage's optimizer, cross-entropy on integer labels, and accuracy."""
     binary = head.output == "sigmoid"
     model.compile(
-        optimizer=optimizers.make(stage.optimizer),
+        optimizer=optimizers.make(stage.optimizer, accumulate),
         loss="binary_crossentropy" if binary else "sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )

@@ -7,29 +7,41 @@ from typing import Any
 
 from orch.contracts import Optimizer
 
-
-def kind(wanted: Optimizer) -> tuple[str, bool, bool]:
-    """What of an optimizer is part of a traced step: its rule, momentum or none, decay or none."""
-    return wanted.name, _has_momentum(wanted), _has_decay(wanted)
+Kind = tuple[str, bool, bool, int]
 
 
-def make(wanted: Optimizer) -> Any:
-    """A Keras optimizer; rate, momentum and weight decay may be set to others of its `kind`."""
+def kind(wanted: Optimizer, accumulate: int = 1) -> Kind:
+    """What of an optimizer is part of a traced step.
+
+    That is its rule, momentum or none, decay or none, and of how many steps it adds up gradients.
+    """
+    return wanted.name, _has_momentum(wanted), _has_decay(wanted), accumulate
+
+
+def make(wanted: Optimizer, accumulate: int = 1) -> Any:
+    """A Keras optimizer; rate, momentum and weight decay may be set to others of its `kind`.
+
+    With `accumulate` it changes weights in every so-manieth step, by the mean of the gradients
+    since the last change.
+    """
     import keras
 
     decay = wanted.weight_decay if _has_decay(wanted) else None
+    steps: dict[str, Any] = {"gradient_accumulation_steps": accumulate} if accumulate > 1 else {}
     match wanted.name:
         case "adam":
-            made: Any = keras.optimizers.Adam(wanted.learning_rate, weight_decay=decay)
+            made: Any = keras.optimizers.Adam(wanted.learning_rate, weight_decay=decay, **steps)
         case "adamw":
-            made = keras.optimizers.AdamW(wanted.learning_rate, weight_decay=wanted.weight_decay)
+            made = keras.optimizers.AdamW(
+                wanted.learning_rate, weight_decay=wanted.weight_decay, **steps
+            )
         case "sgd":
             made = keras.optimizers.SGD(
-                wanted.learning_rate, momentum=wanted.momentum, weight_decay=decay
+                wanted.learning_rate, momentum=wanted.momentum, weight_decay=decay, **steps
             )
         case "rmsprop":
             made = keras.optimizers.RMSprop(
-                wanted.learning_rate, momentum=wanted.momentum, weight_decay=decay
+                wanted.learning_rate, momentum=wanted.momentum, weight_decay=decay, **steps
             )
     if _has_decay(wanted):
         made.weight_decay = _setting()(wanted.weight_decay)
@@ -39,7 +51,10 @@ def make(wanted: Optimizer) -> Any:
 
 
 def restart(optimizer: Any, wanted: Optimizer) -> None:
-    """Forget every step that was made, and take on the settings of another of the same `kind`."""
+    """Forget every step that was made, and take on the settings of another of the same `kind`.
+
+    Gradients that were added up are forgotten too.
+    """
     import keras
 
     for variable in optimizer.variables:

@@ -34,6 +34,13 @@ def rate(stage: Stage, values: Sequence[float], objective: Objective) -> float:
             return _after_plateaus(first, schedule, values, objective)
 
 
+def over(stage: Stage, values: Sequence[float], objective: Objective) -> bool:
+    """Whether a stage ends here: all its epochs were trained, or its patience is at an end."""
+    if len(values) >= stage.epochs:
+        return True
+    return stage.patience is not None and stalled(values, objective) >= stage.patience
+
+
 def stalled(values: Sequence[float], objective: Objective) -> int:
     """How many epochs ago the best one was; 0 where the last epoch is the best."""
     best = 0

@@ -9,23 +9,35 @@ import errno
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Generator, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 from orch import plans, registry
-from orch.contracts import BackboneFacts, Plan, Problem, Stage
-from orch.errors import DataError, PluginError, StorageError, UsageError, first_line
-from orch.training import backbones, checkpoints, cuts, examples, fit, models, warm
-from orch.training.cuts import Cut
-from orch.training.examples import Selection
+from orch.contracts import BackboneFacts, Plan, Problem
+from orch.errors import DataError, OrchError, PluginError, StorageError, UsageError, first_line
+from orch.training import backbones, checkpoints, examples, fit, models, snapshots, stages
 from orch.training.features import Reader
-from orch.training.fit import EpochMetrics, Examples
+from orch.training.snapshots import Pace
+from orch.training.stages import Course, Progress
 from orch.training.warm import HeadShape, NetworkShape
+from orch.training.watchdog import TrialTimeoutError, stacks
 from orch.training.workbench import Workbench
 from orch.trials import EpochReport, Failure, FailureKind, Filling, TrialOutcome, TrialSpec
+
+RESUMABLE: Collection[FailureKind] = ("storage",)
+"""Failures after which a trial's snapshot stays, for an attempt that follows."""
+
+NO_MEMORY = (
+    "resourceexhausted",  # TensorFlow's ResourceExhaustedError
+    "resource_exhausted",  # XLA, of JAX
+    "out of memory",  # PyTorch, CUDA and JAX
+    "outofmemory",  # PyTorch's OutOfMemoryError
+    "out_of_memory",  # CUDA_ERROR_OUT_OF_MEMORY
+    "alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_ALLOC_FAILED
+    "can't allocate memory",  # PyTorch on the CPU
+    "failed to allocate memory",  # TensorFlow's allocators
+)
 
 
 def run_trial(
@@ -50,14 +62,23 @@ def trial_steps(
     Each `next` trains an epoch, or before the first computes a part of what is stored.
     """
     started = time.monotonic()
-    progress = _Progress()
+    progress, file = Progress(), snapshots.path(bench.home.running, spec.id)
+    watchdog = bench.watchdog
     try:
-        yield from _train(spec, bench, progress)
+        watchdog.begin(
+            stacks(bench.home, spec.id, spec.attempt), spec.hang_seconds, spec.trial_seconds
+        )
+        yield from watchdog.watched(_train(spec, bench, progress))
         failure = None
     except Exception as error:
         failure = Failure(classify(error), first_line(error), traceback.format_exc())
     finally:
+        watchdog.end()
         bench.store.release()
+    if failure is None or failure.kind not in RESUMABLE:
+        file.unlink(missing_ok=True)
+    if failure is not None and failure.kind == "out of memory":
+        bench.models.clear()
     best = progress.best
     return TrialOutcome(
         score=best.metrics[spec.objective.metric] if best else None,
@@ -70,33 +91,10 @@ def trial_steps(
     )
 
 
-@dataclass
-class _Progress:
-    """What is known so far, for the outcome of a trial that may fail at any point."""
-
-    plan: Plan | None = None
-    cut: Cut | None = None
-    epochs: int = 0
-    best: EpochReport | None = None
-    weights: checkpoints.Weights | None = None
-
-    def note(
-        self, spec: TrialSpec, stage: int, epoch: EpochMetrics, best: checkpoints.Weights
-    ) -> EpochReport:
-        """Count an epoch; `best` are the weights of the stage's best epoch so far."""
-        self.epochs += 1
-        report = EpochReport(self.epochs, stage, epoch.metrics, epoch.seconds)
-        metric = spec.objective.metric
-        if self.best is None or spec.objective.better(
-            report.metrics[metric], self.best.metrics[metric]
-        ):
-            self.best, self.weights = report, best
-        return report
-
-
 def _train(
-    spec: TrialSpec, bench: Workbench, progress: _Progress
+    spec: TrialSpec, bench: Workbench, progress: Progress
 ) -> Generator[EpochReport | Filling, None, None]:
+    pace = Pace(bench.keeping.checkpoint_seconds)
     splits = bench.splits(spec.dataset, spec.dataset_options, spec.dataset_digest)
     roles = examples.select(splits, spec.limit)
     facts = backbones.describe(bench.home, spec.backbone)
@@ -104,33 +102,22 @@ def _train(
     progress.plan = plan
     of_network = NetworkShape(spec.backbone, models.network_size(plan.image), spec.weights_digest)
     network = bench.network(of_network)
-    reader = Reader(spec, bench, plan, network, facts)
-    stages = yield from _stages(reader, roles)
-    progress.cut = stages[-1].cut
+    ready = yield from stages.read(Reader(spec, bench, plan, network, facts), roles)
+    progress.cut = ready[-1].cut
     shape = HeadShape.of(of_network, plan, classes)
-    head = bench.models.head(network, plan, shape)
-    warm.begin(head, plan.head, spec.seed)
-    rng = np.random.default_rng(spec.seed)
-    for number, ready in enumerate(stages, start=1):
-        model = bench.models.compiled(network, plan, ready.stage, ready.cut, head, shape)
-        warm.reseed(model, head, spec.seed, number)
-        best: tuple[float, checkpoints.Weights] | None = None
-        for epoch in fit.train(
-            model,
-            ready.train,
-            ready.validation,
-            ready.stage,
-            spec.objective,
-            rng,
-            progress.epochs,
-        ):
-            value = epoch.metrics[spec.objective.metric]
-            if best is None or spec.objective.better(value, best[0]):
-                best = value, checkpoints.take(network, head, ready.trained_from)
-            yield progress.note(spec, number, epoch, best[1])
-        if ready.stage.restore_best and best is not None:
-            checkpoints.put(network, head, best[1])
-    if spec.keep and progress.weights is not None:
+    course = Course(
+        spec,
+        bench,
+        plan,
+        network,
+        bench.models.head(network, plan, shape),
+        shape,
+        progress,
+        pace,
+        snapshots.fingerprint(spec, plan, [each.cut for each in ready]),
+    )
+    yield from course.run(ready)
+    if spec.keep and progress.weights:
         _keep(checkpoints.path(bench.home.checkpoints, spec.id), progress.weights)
 
 
@@ -140,31 +127,6 @@ def _keep(file: Path, weights: checkpoints.Weights) -> None:
         checkpoints.save(file, weights)
     except OSError as error:
         print(f"{file} was not written: {error}", file=sys.stderr)
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """A stage with its inputs; `trained_from` is the first layer that trained by its end."""
-
-    stage: Stage
-    cut: Cut
-    trained_from: int
-    train: Examples
-    validation: Examples
-
-
-def _stages(
-    reader: Reader, roles: tuple[Selection, Selection]
-) -> Generator[Filling, None, list[_Ready]]:
-    """Read the inputs of every stage, while the network still is as it was published."""
-    plan = reader.plan
-    found = reader.affordable(cuts.of_plan(reader.facts, plan), roles)
-    ready: list[_Ready] = []
-    for stage, cut, first in zip(plan.stages, found, cuts.trained_from(plan), strict=True):
-        train = yield from reader.read(roles[0], cut, found)
-        validation = yield from reader.read(roles[1], cut, found)
-        ready.append(_Ready(stage, cut, first, train, validation))
-    return ready
 
 
 def make_plan(spec: TrialSpec, facts: BackboneFacts, train_examples: int) -> tuple[Plan, int]:
@@ -182,10 +144,13 @@ def make_plan(spec: TrialSpec, facts: BackboneFacts, train_examples: int) -> tup
 
 def classify(error: Exception) -> FailureKind:
     """The class of a failure, which decides what may be tried next."""
-    text = f"{type(error).__name__} {error}"
+    if any(_out_of_memory(each) for each in _causes(error)):
+        return "out of memory"
     match error:
         case fit.NotFiniteError():
             return "not finite"
+        case TrialTimeoutError():
+            return "timeout"
         case PluginError():
             return "plugin"
         case UsageError():
@@ -196,9 +161,22 @@ def classify(error: Exception) -> FailureKind:
             return "storage"
         case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             return "storage"
-        case MemoryError():
-            return "out of memory"
-        case _ if "ResourceExhausted" in text or "out of memory" in text.lower():
-            return "out of memory"
         case _:
             return "internal"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was raised from."""
+    while True:
+        yield error
+        if error.__cause__ is None:
+            return
+        error = error.__cause__
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether an error says so: TensorFlow, JAX and PyTorch have classes and words of their own."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    text = f"{type(error).__name__} {error}".lower()
+    return not isinstance(error, OrchError) and any(word in text for word in NO_MEMORY)

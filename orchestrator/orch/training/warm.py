@@ -53,7 +53,7 @@ class ModelShape:
     augmentation: Augmentation
     cut: int
     frozen_layers: int
-    optimizer: tuple[str, bool, bool]
+    optimizer: optimizers.Kind
     batch_size: int
 
 
@@ -73,11 +73,19 @@ class WarmModels:
         return found
 
     def compiled(
-        self, network: Any, plan: Plan, stage: Stage, cut: Cut, head: Any, shape: HeadShape
+        self,
+        network: Any,
+        plan: Plan,
+        stage: Stage,
+        cut: Cut,
+        head: Any,
+        shape: HeadShape,
+        accumulate: int = 1,
     ) -> Any:
         """The model of a stage behind its cut, ready to train with a fresh optimizer.
 
-        It shares its weights with `network` and `head`, which must be what `shape` says.
+        It shares its weights with `network` and `head`, which must be what `shape` says. Its
+        optimizer adds up the gradients of `accumulate` steps.
         """
         key = ModelShape(
             shape,
@@ -85,7 +93,7 @@ class WarmModels:
             plan.augmentation,
             cut.layers,
             stage.frozen_layers,
-            optimizers.kind(stage.optimizer),
+            optimizers.kind(stage.optimizer, accumulate),
             stage.batch_size,
         )
         models.freeze(network, stage.frozen_layers)
@@ -94,11 +102,16 @@ class WarmModels:
             optimizers.restart(model.optimizer, stage.optimizer)
         else:
             model = models.trained_part(network, shape.network.name, plan, cut, head)
-            models.compile_for(model, stage, plan.head)
-            size = _bytes(model)
+            models.compile_for(model, stage, plan.head, accumulate)
+            size = _bytes(model, accumulate)
             self._make_room(size)
         self._models[key] = model, size
         return model
+
+    def clear(self) -> None:
+        """Drop every model, where memory is short."""
+        self._models.clear()
+        gc.collect()
 
     def _make_room(self, needed: int) -> None:
         """Drop what was not used for longest until a model that takes so many bytes fits."""
@@ -110,9 +123,13 @@ class WarmModels:
             gc.collect()  # a model and its traced step hold each other
 
 
-def _bytes(model: Any) -> int:
-    """What weights that train take, with a gradient and two values of the optimizer for each."""
-    return 16 * sum(math.prod(weight.shape) for weight in model.trainable_weights)
+def _bytes(model: Any, accumulate: int) -> int:
+    """What weights that train take: with a gradient and two values of the optimizer for each,
+    and with the sum of gradients where they are accumulated.
+    """
+    return (16 if accumulate == 1 else 20) * sum(
+        math.prod(weight.shape) for weight in model.trainable_weights
+    )
 
 
 def begin(head: Any, wanted: Head, seed: int) -> None:
@@ -138,15 +155,16 @@ def reseed(model: Any, head: Any, seed: int, stage: int) -> None:
 
     The head's do not depend on what lies before it: the same with and without a cut.
     """
-    of_head = _random_states(head)
+    of_head = random_states(head)
     known = {id(state) for state in of_head}
-    others = [state for state in _random_states(model) if id(state) not in known]
+    others = [state for state in random_states(model) if id(state) not in known]
     for part, states in enumerate((of_head, others)):
         for number, state in enumerate(states):
             state.assign(np.array([_seed(seed, stage, part, number), 0], state.dtype))
 
 
-def _random_states(model: Any) -> list[Any]:
+def random_states(model: Any) -> list[Any]:
+    """The variables of a model that say what dropout and augmentation draw next."""
     return [each for each in model.variables if each.path.endswith("seed_generator_state")]
 
 

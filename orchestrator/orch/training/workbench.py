@@ -13,17 +13,22 @@ from orch.home import Home
 from orch.training import backbones
 from orch.training.arrays import ArrayStore
 from orch.training.warm import NetworkShape, WarmModels
+from orch.training.watchdog import Watchdog
 
 
 @dataclass(frozen=True)
 class Keeping:
-    """How the store is kept: its most bytes (0: half of the disk's room), whether what was stored
-    is checked when it is opened, and whether features are stored at all.
+    """What a process leaves on disk, and how.
+
+    The store's most bytes (0: half of the disk's room), whether what was stored is checked when
+    it is opened, whether features are stored at all; and after how many seconds a running trial
+    is saved again (0: after every epoch, whatever that takes).
     """
 
     limit: int = 0
     verify: bool = True
     features: bool = True
+    checkpoint_seconds: float = 60.0
 
 
 class Workbench:
@@ -34,6 +39,7 @@ class Workbench:
         self.keeping = keeping
         self.store = ArrayStore(home.store, keeping.verify, keeping.limit)
         self.models = WarmModels()
+        self.watchdog = Watchdog()
         self._networks: dict[NetworkShape, tuple[Any, list[Any]]] = {}
         self._splits: dict[str, Mapping[str, Split]] = {}
 

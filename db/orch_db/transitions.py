@@ -1,0 +1,298 @@
+"""How sweeps, trials and their attempts go from state to state: every move, in one place.
+
+A trial is queued → running → completed | pruned | failed | cancelled, or queued again when its
+attempt was lost or interrupted. An attempt is running → completed | pruned | failed | lost |
+interrupted, and its number is the trial's token: what an earlier attempt says is refused. A sweep
+has one driver at a time, which holds it until a deadline by the database's clock and renews that;
+the writes of a driver that lost its sweep are refused.
+
+Each function is part of the caller's transaction. Making a move again that was made changes
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import GenericFunction
+from sqlalchemy.types import Double
+
+from orch_db.errors import LostSweepError, NotFoundError
+from orch_db.records import AttemptRecord, EpochRecord, TrialRecord
+from orch_db.tables import Attempt, Base, Epoch, Sweep, Trial
+
+OPEN = ("queued", "running")  # states of a trial that has not ended
+FINAL = ("completed", "cancelled")  # states of a sweep that has nothing left to run
+
+
+class Instant(GenericFunction[float]):
+    """Seconds since 1970 by the database's clock."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(Instant, "sqlite")
+def _on_sqlite(element: Any, compiler: Any, **options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(Instant, "postgresql")
+def _on_postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    return "CAST(extract(epoch from clock_timestamp()) AS double precision)"
+
+
+def insert_once(connection: Connection, table: type[Base], row: Mapping[str, Any]) -> None:
+    """Insert a row unless one with its key is there."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement: Insert = dialect.insert(table).values(dict(row)).on_conflict_do_nothing()
+    connection.execute(statement)
+
+
+# ── sweeps ──────────────────────────────────────────────────────────────────────────────────
+
+
+def take(
+    connection: Connection, sweep_id: str, holder: str, seconds: float, dead: str | None
+) -> str | None:
+    """Become the driver of a sweep for some seconds; returns who holds it where that is refused.
+
+    `dead` names a holder that is known to be gone, whose time need not be waited for.
+    """
+    free = or_(
+        Sweep.holder.is_(None),
+        Sweep.holder.in_([holder, *([dead] if dead else [])]),
+        Sweep.held_until < Instant(),
+    )
+    taken = connection.execute(
+        update(Sweep)
+        .where(Sweep.id == sweep_id, free)
+        .values(
+            holder=holder,
+            held_until=Instant() + seconds,
+            state="running",
+            finished_at=None,
+            request=None,
+            reason=None,
+        )
+    )
+    if taken.rowcount == 1:
+        return None
+    return connection.scalar(select(Sweep.holder).where(Sweep.id == sweep_id)) or "nobody"
+
+
+def renew(connection: Connection, sweep_id: str, holder: str, seconds: float) -> None:
+    """Hold a sweep for some seconds more.
+
+    Raises:
+        LostSweepError: another driver holds it now.
+    """
+    renewed = connection.execute(
+        update(Sweep)
+        .where(Sweep.id == sweep_id, Sweep.holder == holder)
+        .values(held_until=Instant() + seconds)
+    )
+    if renewed.rowcount != 1:
+        raise LostSweepError(sweep_id)
+
+
+def require_holder(connection: Connection, sweep_id: str, holder: str) -> None:
+    """Refuse to go on where another driver took the sweep over; holds that off until the end of
+    the transaction.
+
+    Raises:
+        LostSweepError: it did.
+    """
+    mine = select(Sweep.id).where(Sweep.id == sweep_id, Sweep.holder == holder)
+    if connection.execute(mine.with_for_update(read=True)).first() is None:
+        raise LostSweepError(sweep_id)
+
+
+def let_go(
+    connection: Connection,
+    sweep_id: str,
+    holder: str,
+    state: str,
+    instant: str,
+    reason: str | None,
+) -> None:
+    """End a run of a sweep: what did not end is queued again, or cancelled with the sweep."""
+    mine = Sweep.id == sweep_id, Sweep.holder == holder
+    if connection.execute(select(Sweep.id).where(*mine)).first() is None:
+        return  # done before, or another driver's
+    interrupt(connection, sweep_id, "interrupted", instant)
+    if state == "cancelled":
+        _cancel_trials(connection, sweep_id, instant)
+    connection.execute(
+        update(Sweep)
+        .where(*mine)
+        .values(state=state, finished_at=instant, reason=reason, holder=None, held_until=None)
+    )
+
+
+def interrupt(connection: Connection, sweep_id: str, how: str, instant: str) -> None:
+    """Queue the trials again that run; their attempts end as `how`."""
+    running = Trial.sweep_id == sweep_id, Trial.state == "running"
+    connection.execute(
+        update(Attempt)
+        .where(Attempt.sweep_id == sweep_id, Attempt.state == "running")
+        .values(state=how, ended_at=instant)
+    )
+    connection.execute(
+        update(Trial)
+        .where(*running)
+        .values(state="queued", attempt=Trial.attempt + 1, started_at=None)
+    )
+
+
+def request(connection: Connection, sweep_id: str, wanted: str, instant: str) -> bool:
+    """Ask the driver of a sweep for something; False where none runs it.
+
+    A sweep that nobody runs can be cancelled at once.
+    """
+    held = Sweep.holder.is_not(None), Sweep.held_until >= Instant()
+    asked = connection.execute(
+        update(Sweep).where(Sweep.id == sweep_id, *held).values(request=wanted)
+    )
+    if asked.rowcount == 1:
+        return True
+    if wanted == "cancel":
+        interrupt(connection, sweep_id, "interrupted", instant)
+        _cancel_trials(connection, sweep_id, instant)
+        connection.execute(
+            update(Sweep)
+            .where(Sweep.id == sweep_id, Sweep.state.not_in(FINAL))
+            .values(state="cancelled", finished_at=instant, holder=None, held_until=None)
+        )
+    return False
+
+
+def extend(connection: Connection, sweep_id: str, trials: int) -> None:
+    """Give a sweep so many trials in all; one that had completed may go on.
+
+    Raises:
+        NotFoundError: there is no such sweep.
+    """
+    found = connection.execute(
+        select(Sweep.spec, Sweep.state).where(Sweep.id == sweep_id).with_for_update()
+    ).first()
+    if found is None:
+        raise NotFoundError(f"no sweep {sweep_id}")
+    state = "stopped" if found.state == "completed" else found.state
+    connection.execute(
+        update(Sweep)
+        .where(Sweep.id == sweep_id)
+        .values(spec={**found.spec, "trials": trials}, state=state)
+    )
+
+
+def _cancel_trials(connection: Connection, sweep_id: str, instant: str) -> None:
+    connection.execute(
+        update(Trial)
+        .where(Trial.sweep_id == sweep_id, Trial.state.in_(OPEN))
+        .values(state="cancelled", finished_at=instant)
+    )
+
+
+# ── trials and their attempts ───────────────────────────────────────────────────────────────
+
+
+def begin(connection: Connection, trial: TrialRecord, instant: str) -> bool:
+    """Record that an attempt began; False where it is not the current one, or has ended."""
+    begun = connection.execute(
+        update(Trial)
+        .where(*_current(trial.id, trial.attempt))
+        .values(state="running", started_at=instant)
+    )
+    if begun.rowcount == 1:
+        attempt = AttemptRecord(trial.id, trial.attempt, trial.sweep_id, "running", instant)
+        insert_once(connection, Attempt, vars(attempt))
+    return begun.rowcount == 1
+
+
+def add_epoch(connection: Connection, epoch: EpochRecord, worker: str | None) -> bool:
+    """Record an epoch of the current attempt, and where it runs; False for a stale one."""
+    reported = connection.execute(
+        update(Trial).where(*_current(epoch.trial_id, epoch.attempt)).values(worker=worker)
+    )
+    if reported.rowcount == 1:
+        insert_once(connection, Epoch, vars(epoch))
+    return reported.rowcount == 1
+
+
+def end(connection: Connection, trial: TrialRecord, values: Mapping[str, Any]) -> bool:
+    """Record how a trial ended; False where the attempt is stale or the trial has ended."""
+    state = str(values["state"])
+    ended = connection.execute(
+        update(Trial).where(*_current(trial.id, trial.attempt)).values(**values)
+    )
+    if ended.rowcount == 1:
+        _end_attempt(connection, trial, state, values)
+    return ended.rowcount == 1 or _ended_so(connection, trial, state)
+
+
+def again(connection: Connection, trial: TrialRecord, values: Mapping[str, Any]) -> bool:
+    """Record how an attempt was lost, and queue its trial for another; False for a stale one."""
+    queued = connection.execute(
+        update(Trial)
+        .where(*_current(trial.id, trial.attempt))
+        .values(state="queued", attempt=trial.attempt + 1, started_at=None)
+    )
+    if queued.rowcount == 1:
+        _end_attempt(connection, trial, "lost", values)
+    return queued.rowcount == 1 or _ended_so(connection, trial, "lost")
+
+
+def retry_failed(connection: Connection, sweep_id: str, kinds: tuple[str, ...]) -> int:
+    """Queue the failed trials of a sweep again, those of some classes or all; returns how many."""
+    of_kind = Trial.failure_kind.in_(kinds) if kinds else Trial.failure_kind.is_not(None)
+    queued = connection.execute(
+        update(Trial)
+        .where(Trial.sweep_id == sweep_id, Trial.state == "failed", of_kind)
+        .values(
+            state="queued",
+            attempt=Trial.attempt + 1,
+            started_at=None,
+            finished_at=None,
+            failure_kind=None,
+            failure_message=None,
+            traceback=None,
+        )
+    )
+    if queued.rowcount:
+        connection.execute(
+            update(Sweep)
+            .where(Sweep.id == sweep_id, Sweep.state == "completed")
+            .values(state="stopped")
+        )
+    return queued.rowcount
+
+
+def _current(trial_id: str, attempt: int) -> tuple[ColumnElement[bool], ...]:
+    """The trial, where this attempt is the one that counts and it has not ended."""
+    return Trial.id == trial_id, Trial.attempt == attempt, Trial.state.in_(OPEN)
+
+
+def _ended_so(connection: Connection, trial: TrialRecord, state: str) -> bool:
+    """True where the attempt ended like this before: the same was sent twice."""
+    key = Attempt.trial_id == trial.id, Attempt.attempt == trial.attempt
+    return connection.scalar(select(Attempt.state).where(*key)) == state
+
+
+def _end_attempt(
+    connection: Connection, trial: TrialRecord, state: str, values: Mapping[str, Any]
+) -> None:
+    connection.execute(
+        update(Attempt)
+        .where(Attempt.trial_id == trial.id, Attempt.attempt == trial.attempt)
+        .values(
+            state=state,
+            ended_at=values.get("finished_at"),
+            failure_kind=values.get("failure_kind"),
+            failure_message=values.get("failure_message"),
+        )
+    )

@@ -1,0 +1,132 @@
+"""The hold of a driver on its sweep: taken once, renewed while it lives, obeyed when asked.
+
+One driver runs a sweep at a time, on whichever machine. It holds the sweep in the database until
+a deadline, which a thread moves on; a driver that could not for too long stops, since another may
+have taken over. The same thread hears what other terminals ask for.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from orch.errors import UsageError
+from orch.home import Home, locked
+from orch_db.errors import DatabaseError, LostSweepError
+from orch_db.queries import Queries
+from orch_db.store import Store
+
+HOLD_SECONDS = 60.0  # a driver that was not heard of for so long has lost its sweep
+RENEW_SECONDS = 15.0
+OBEY_SECONDS = 1.0  # between looks at what is asked
+GIVE_UP_SECONDS = 45.0  # without a renewal, before others may take over
+
+
+@dataclass
+class Control:
+    """What the driver is told while it runs: requests, a new number of trials, a lost hold."""
+
+    request: str | None = None
+    trials: int | None = None
+    lost: DatabaseError | None = None
+
+
+@contextmanager
+def holding(store: Store, queries: Queries, sweep_id: str, home: Home) -> Generator[Control]:
+    """Be the one driver of a sweep.
+
+    Raises:
+        UsageError: another process runs it.
+    """
+    with _alone(sweep_id, home):
+        _take(store, queries, sweep_id)
+        thread = _Holder(store, queries, sweep_id)
+        thread.start()
+        try:
+            yield thread.control
+        finally:
+            thread.end()
+
+
+@contextmanager
+def _alone(sweep_id: str, home: Home) -> Generator[None]:
+    """Make sure that no other process on this machine runs the sweep."""
+    try:
+        with locked(home.locks / f"sweep-{sweep_id}", wait=False):
+            yield
+    except BlockingIOError:
+        raise _taken(sweep_id, "another process") from None
+
+
+def _take(store: Store, queries: Queries, sweep_id: str) -> None:
+    record = queries.sweep(sweep_id)
+    former = record.holder if record else None
+    dead = former if former and _is_gone(former) else None
+    other = store.take(sweep_id, _name(), HOLD_SECONDS, dead)
+    if other is not None:
+        raise _taken(sweep_id, other.rpartition(":")[0])
+
+
+def _taken(sweep_id: str, by: str) -> UsageError:
+    return UsageError(
+        f"sweep {sweep_id[:6]} is being run by {by}; nothing was started",
+        f"orch sweeps show {sweep_id[:6]}",
+    )
+
+
+def _name() -> str:
+    """This driver among all drivers: machine:process:token."""
+    return f"{_machine()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+def _machine() -> str:
+    """This machine, and where processes are numbered apart, which of its containers."""
+    numbered = Path("/proc/self/ns/pid")
+    inside = numbered.readlink().name if numbered.is_symlink() else ""
+    return f"{socket.gethostname()} {inside}".strip().replace(":", "")
+
+
+def _is_gone(holder: str) -> bool:
+    """True for a driver of this machine whose process has ended."""
+    machine, process, _ = holder.rsplit(":", 2)
+    return machine == _machine() and not psutil.pid_exists(int(process))
+
+
+class _Holder(threading.Thread):
+    """Renews the hold and listens, until it is told to end."""
+
+    def __init__(self, store: Store, queries: Queries, sweep_id: str) -> None:
+        super().__init__(name="hold", daemon=True)
+        self.control = Control()
+        self._store, self._queries, self._sweep_id = store, queries, sweep_id
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Look every second; renew every fifteen."""
+        renewed = time.monotonic()
+        while not self._over.wait(OBEY_SECONDS) and self.control.lost is None:
+            try:
+                orders = self._queries.orders(self._sweep_id)
+                self.control.request, self.control.trials = orders.request, orders.trials
+                if time.monotonic() - renewed >= RENEW_SECONDS:
+                    self._store.renew(HOLD_SECONDS)
+                    renewed = time.monotonic()
+            except LostSweepError as error:
+                self.control.lost = error
+            except DatabaseError as error:
+                if time.monotonic() - renewed >= GIVE_UP_SECONDS:
+                    self.control.lost = error
+
+    def end(self) -> None:
+        """Stop, once what is under way is done."""
+        self._over.set()
+        self.join()

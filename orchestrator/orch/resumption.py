@@ -1,0 +1,107 @@
+"""Whether a sweep can go on: with the data, weights, plugins and parameters it was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from orch import space
+from orch.contracts import Progress
+from orch.errors import UsageError
+from orch.home import Home
+from orch.provenance import versions
+from orch.settings import Settings
+from orch.space import render_value
+from orch.spec import PlannedSweep, SweepRequest, SweepSpec, parameter_names, plan_sweep
+from orch_db.records import SweepRecord, TrialRecord
+
+
+def plan_again(
+    record: SweepRecord, settings: Settings, home: Home, progress: Progress
+) -> PlannedSweep:
+    """Check that an unfinished sweep can go on as what it was.
+
+    Raises:
+        UsageError: it has completed or was cancelled, or what it was made for has changed.
+    """
+    spec = SweepSpec.from_json(record.spec)
+    if record.state in ("completed", "cancelled"):
+        raise UsageError(
+            f"sweep {record.id[:6]} has {record.state}; there is nothing left to run"
+            if record.state == "completed"
+            else f"sweep {record.id[:6]} was cancelled and does not go on; its results are safe",
+            f"orch sweeps extend {record.id[:6]} --trials +10"
+            if record.state == "completed"
+            else f"orch sweeps resume {record.id[:6]} --fork",
+        )
+    planned = _planned_today(spec, settings, home, progress)
+    changed = list(_differences(record, spec, planned.spec))
+    if changed:
+        raise UsageError(
+            f"sweep {record.id[:6]} cannot go on: {'; '.join(changed)}; its results are safe",
+            f"orch sweeps resume {record.id[:6]} --fork starts a new one from it",
+        )
+    return replace(planned, spec=spec)
+
+
+def fork(
+    record: SweepRecord,
+    best: TrialRecord | None,
+    settings: Settings,
+    home: Home,
+    progress: Progress,
+) -> PlannedSweep:
+    """A new sweep with the words of another and today's data, weights and plugins.
+
+    It begins with the best configuration of the other, where that still is in its space.
+    """
+    former = SweepSpec.from_json(record.spec)
+    planned = _planned_today(former, settings, home, progress)
+    known: Mapping[str, Any] = best.params if best else {}
+    domains = planned.spec.domains
+    first = {
+        name: known[name] if name in known and space.contains(domain, known[name]) else value
+        for (name, value), domain in zip(
+            planned.spec.first.items(), map(domains.__getitem__, planned.spec.first), strict=True
+        )
+    }
+    return replace(planned, spec=replace(planned.spec, first=first, trials=former.trials))
+
+
+def _planned_today(
+    spec: SweepSpec, settings: Settings, home: Home, progress: Progress
+) -> PlannedSweep:
+    request = SweepRequest(
+        spec.dataset,
+        spec.strategy,
+        spec.backbone,
+        spec.name,
+        spec.limit,
+        spec.seconds,
+        spec.objective.metric,
+        options={name: render_value(value) for name, value in spec.dataset_options.items()},
+    )
+    offered = parameter_names(request, home, progress)
+    stated = {name: text for name, text in spec.space.items() if name in offered}
+    chosen = replace(
+        settings, sampler=spec.sampler, pruner=spec.pruner, seed=spec.seed, keep=spec.keep
+    )
+    return plan_sweep(replace(request, space=stated), chosen, home, progress)
+
+
+def _differences(record: SweepRecord, then: SweepSpec, today: SweepSpec) -> Iterator[str]:
+    """What has changed since a sweep was made, field by field."""
+    for what in ("dataset_digest", "weights_digest"):
+        former, now = getattr(then, what), getattr(today, what)
+        if former != now:
+            yield f"{what.replace('_', ' ')} was {former[:12]}, now {now[:12]}"
+    current = versions(today)
+    for plugin in ("dataset", "strategy"):
+        former, now = record.versions.get(plugin), current[plugin]
+        if former is not None and former != now:
+            yield f"{plugin} plugin was {former}, now {now}"
+    for name in sorted(today.space.keys() - then.space.keys()):
+        yield f"parameter {name} is new"
+    for name in sorted(then.space.keys() - today.space.keys()):
+        yield f"parameter {name} is gone"
