@@ -135,6 +135,16 @@ def test_epochs_that_nobody_heard_of_are_reported_again(home: Home, wanted: Tria
     assert numbers(first) == numbers(whole), "a first attempt starts at the beginning"
 
 
+def test_a_trial_of_halved_batches_goes_on_too(home: Home, wanted: TrialSpec) -> None:
+    """But not where one of whole batches was."""
+    bench, halved = Workbench(home, ALWAYS), replace(wanted, accumulate=2)
+    whole = run(halved, bench)[1]
+    for before, reported in ((halved, whole[2:]), (wanted, whole)):
+        interrupted(before, bench, 2)
+        again = run(replace(halved, attempt=2, known_epochs=2), Workbench(home, ALWAYS))[1]
+        assert numbers(again) == numbers(reported)
+
+
 def test_a_trial_that_was_never_saved_starts_over(home: Home, wanted: TrialSpec) -> None:
     bench = Workbench(home)
     whole = run(wanted, bench)[1]
