@@ -17,7 +17,7 @@ PACKAGES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 HEAVY = (
     *("ray", "keras", "tensorflow", "sqlalchemy", "alembic", "optuna", "pandas", "numpy"),
-    *("matplotlib", "plotext", "scipy", "sklearn", "soundfile", "PIL"),
+    *("matplotlib", "plotext", "scipy", "sklearn", "soundfile", "PIL", "psycopg"),
 )
 
 
@@ -41,7 +41,7 @@ def test_help_loads_nothing_heavy(words: tuple[str, ...]) -> None:
 
 def test_listing_loads_neither_ray_nor_keras() -> None:
     modules = imported("leaderboard")
-    assert modules.isdisjoint({"ray", "keras", "tensorflow", "optuna", "alembic"})
+    assert modules.isdisjoint({"ray", "keras", "tensorflow", "optuna", "alembic", "psycopg"})
 
 
 def test_imports_go_one_way() -> None:

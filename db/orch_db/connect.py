@@ -1,33 +1,21 @@
-"""Engines: SQLite with the settings that keep acknowledged rows, and errors in our words.
-
-Source of the settings: SQLite's documentation of WAL mode, `synchronous` and transactions.
-With WAL and synchronous=FULL a commit that returned survives a crash of program and machine;
-BEGIN IMMEDIATE takes the write lock first, where waiting works.
-"""
+"""The door to a database: which kind a URL names, an engine for it, errors in our words."""
 
 from __future__ import annotations
 
-import os
+import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import Engine, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from orch_db.errors import (
-    DatabaseError,
-    FullError,
-    LockedError,
-    NotADatabaseError,
-    ReadOnlyError,
-)
+from orch_db import postgresql, sqlite
+from orch_db.errors import DatabaseError
 
 BUSY_SECONDS = 15.0
-SMALLEST_PAGE = 512  # bytes; SQLite takes a smaller file for an empty database
-NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph"})
+WRITE_ONE = "write sqlite:////folder/orch.db or postgresql://user@host/database"
 
 
 def parse_url(text: str) -> URL:
@@ -38,17 +26,34 @@ def parse_url(text: str) -> URL:
     """
     try:
         url = make_url(text)
+        if url.drivername in postgresql.NAMES:
+            url = url.set(drivername=postgresql.DRIVER)
         url.get_dialect()
-    except (ArgumentError, NoSuchModuleError):
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise DatabaseError("the database URL cannot be understood", WRITE_ONE) from None
+    if url.drivername not in ("sqlite", "sqlite+pysqlite", postgresql.DRIVER):
+        raise DatabaseError(f"databases of the kind {url.drivername} are not supported", WRITE_ONE)
+    if "@" in (url.host or ""):  # part of a password, which must not be shown
         raise DatabaseError(
-            "the database URL cannot be understood", "write sqlite:////folder/orch.db"
-        ) from None
-    if url.get_backend_name() != "sqlite":
-        raise DatabaseError(
-            f"databases of the kind {url.get_backend_name()} are not supported yet",
-            "write sqlite:////folder/orch.db",
+            "the database URL cannot be understood: it has more than one @",
+            "write an @ of its user or password as %40",
         )
     return url
+
+
+def is_sqlite(url: URL) -> bool:
+    """Tell an SQLite database from one of PostgreSQL."""
+    return url.get_backend_name() == "sqlite"
+
+
+def shown(text: str) -> str:
+    """A database URL as it may be shown: without its passwords."""
+    url = parse_url(text)
+    if is_sqlite(url):
+        return url.render_as_string(hide_password=True)
+    secret = {key: "***" for key in postgresql.SECRETS if key in url.query}
+    plain = url.update_query_dict(secret).set(drivername="postgresql")
+    return plain.render_as_string(hide_password=True)
 
 
 def open_engine(
@@ -58,25 +63,20 @@ def open_engine(
     busy_seconds: float = BUSY_SECONDS,
     allow_network: bool = False,
 ) -> Engine:
-    """Open a database for writing or for reading; a writer creates the file, owner-only.
+    """Open a database for writing or for reading.
 
-    That the file is a database is found out when it is first read.
+    A writer creates an SQLite file that is not there; a database of PostgreSQL must exist, and
+    that it does is found out when it is first used.
 
     Raises:
-        NotADatabaseError: the file is too small to be one; it was not touched.
-        ReadOnlyError: it is a folder.
-        DatabaseError: it lies on a network file system and `allow_network` is not given.
+        DatabaseError: it cannot be opened; see the modules of the two databases.
     """
     url = parse_url(text)
-    path = Path(url.database or "").resolve()
-    _check_file(path)
-    if write:
-        _check_file_system(path, allow_network)
-        _create(path)
-    engine = create_engine(url, connect_args={"timeout": busy_seconds})
-    event.listen(engine, "connect", _on_connect_write if write else _on_connect_read)
-    event.listen(engine, "begin", _begin_immediate if write else _begin)
-    return engine
+    if is_sqlite(url):
+        return sqlite.open_engine(
+            url, write=write, busy_seconds=busy_seconds, allow_network=allow_network
+        )
+    return postgresql.open_engine(url, write=write, busy_seconds=busy_seconds)
 
 
 def database_file(text: str) -> Path:
@@ -84,79 +84,28 @@ def database_file(text: str) -> Path:
     return Path(parse_url(text).database or "")
 
 
-def exists(path: Path) -> bool:
-    """Tell whether a database file is there and not empty.
+def exists(text: str) -> bool:
+    """Tell whether there is a database to read; a server is asked when it is first used.
 
     Raises:
-        ReadOnlyError: its folder may not be entered.
+        ReadOnlyError: the folder of an SQLite database may not be entered.
     """
-    with _translated_os(path):
-        return path.is_file() and path.stat().st_size > 0
+    url = parse_url(text)
+    return not is_sqlite(url) or sqlite.exists(Path(url.database or ""))
 
 
-def _check_file(path: Path) -> None:
-    """Refuse what SQLite would not: a folder, and a file too small to be a database."""
-    hint = "move it away, or choose another with ORCH_DATABASE_URL"
-    if path.is_dir():
-        raise ReadOnlyError(f"{path} cannot be opened: Is a directory", hint)
-    if exists(path) and path.stat().st_size < SMALLEST_PAGE:
-        raise NotADatabaseError(f"{path} is not an SQLite database; it was not touched", hint)
+def name(url: URL) -> str:
+    """What messages call a database: its file, or its name and server."""
+    return (url.database or "the database") if is_sqlite(url) else postgresql.name(url)
 
 
-def _create(path: Path) -> None:
-    """Make an empty file that is its owner's only, where there is none.
-
-    A database that is there is opened by nothing but SQLite: whoever opens and closes its file
-    drops the locks that SQLite holds in the same process, and another process may then delete
-    the log under it (https://www.sqlite.org/howtocorrupt.html, section 2.2).
-    """
-    if path.exists():
-        return
-    with _translated_os(path), suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o600))
-
-
-def _check_file_system(path: Path, allow_network: bool) -> None:
-    kind = _file_system(path)
-    if kind in NETWORK_FILE_SYSTEMS and not allow_network:
-        raise DatabaseError(
-            f"{path} lies on a network file system ({kind}), where SQLite can lose data",
-            "use a local folder, or accept the risk with ORCH_ALLOW_NETWORK_FILESYSTEM=1",
-        )
-
-
-def _file_system(path: Path) -> str:
-    """The type of the file system that holds a path, as Linux lists it; "" where unknown."""
-    mounts = Path("/proc/mounts")
-    if not mounts.is_file():
-        return ""
-    best, kind = -1, ""
-    resolved = path.resolve().as_posix()
-    for line in mounts.read_text().splitlines():
-        _, point, file_system, *_ = line.split()
-        inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
-        if inside and len(point) > best:
-            best, kind = len(point), file_system
-    return kind
-
-
-def _on_connect_write(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _on_connect_read(connection: Any, _: Any) -> None:
-    connection.isolation_level = None
-    connection.execute("PRAGMA query_only=ON")
-
-
-def _begin_immediate(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _begin(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN")
+def product(engine: Engine) -> str:
+    """The database's kind and version: "SQLite 3.51.3", "PostgreSQL 15.14"."""
+    if is_sqlite(engine.url):
+        return f"SQLite {sqlite3.sqlite_version}"
+    with translated(engine), engine.connect() as connection:
+        version = str(connection.exec_driver_sql("SHOW server_version").scalar())
+    return f"PostgreSQL {version.partition(' ')[0]}"
 
 
 @contextmanager
@@ -165,40 +114,6 @@ def translated(engine: Engine) -> Generator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise _translate(error, engine.url.database or "the database") from error
-
-
-def _translate(error: DBAPIError, where: str) -> DatabaseError:
-    text = str(error.orig)
-    safe = "what was recorded before is safe"
-    if "locked" in text or "busy" in text:
-        return LockedError(
-            f"{where} is locked by another process; {safe}",
-            f"see who holds it: fuser -v {where}",
-        )
-    if "readonly" in text or "read-only" in text:
-        return ReadOnlyError(
-            f"{where} cannot be written; {safe}", f"check its owner and mode: ls -l {where}"
-        )
-    if "full" in text or "disk I/O" in text:
-        return FullError(f"{where}: {text}; {safe}", "free some space, then run the same again")
-    if "not a database" in text:
-        return NotADatabaseError(
-            f"{where} is not an SQLite database; it was not touched",
-            "move it away, or choose another with ORCH_DATABASE_URL",
-        )
-    if "malformed" in text:
-        return NotADatabaseError(f"{where}: {text}; it was not touched", "restore a backup of it")
-    if "unable to open" in text:
-        return ReadOnlyError(f"{where} cannot be opened", f"check its folder: ls -ld {where}")
-    return DatabaseError(f"{where}: {text}; {safe}")
-
-
-@contextmanager
-def _translated_os(path: Path) -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ReadOnlyError(
-            f"{path} cannot be opened: {error.strerror}", f"check its owner and mode: ls -l {path}"
-        ) from None
+        if is_sqlite(engine.url):
+            raise sqlite.translate(str(error.orig), name(engine.url)) from error
+        raise postgresql.translate(error, engine.url) from error

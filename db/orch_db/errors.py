@@ -16,6 +16,14 @@ class LockedError(DatabaseError):
     """Another process held the database for longer than the busy timeout."""
 
 
+class UnreachableError(DatabaseError):
+    """The database's server cannot be reached, or the connection to it was lost."""
+
+
+class ConflictError(DatabaseError):
+    """Another transaction was in the way; the same sent again may be recorded."""
+
+
 class ReadOnlyError(DatabaseError):
     """The database may be read but not written."""
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Select, func, select
 
-from orch_db import schema
-from orch_db.connect import database_file, exists, open_engine, translated
+from orch_db import retry, schema
+from orch_db.connect import exists, open_engine, product
 from orch_db.errors import NotUniqueError
 from orch_db.records import (
     AttemptRecord,
@@ -24,6 +24,8 @@ from orch_db.records import (
 from orch_db.tables import Attempt, Epoch, Sweep, Trial
 from orch_db.transitions import Instant
 
+RETRY_SECONDS = 10.0  # whoever reads is waiting
+
 
 class Queries:
     """Frozen records out of the database; an absent or empty one has none."""
@@ -34,12 +36,23 @@ class Queries:
     @classmethod
     def open(cls, url: str) -> Queries:
         """Open the database at a URL for reading; it is not created."""
-        return cls(open_engine(url, write=False) if exists(database_file(url)) else None)
+        if not exists(url):
+            return cls(None)
+        engine = open_engine(url, write=False)
+        try:
+            return cls(engine)
+        except BaseException:
+            engine.dispose()
+            raise
 
     def close(self) -> None:
         """Close all connections."""
         if self._engine is not None:
             self._engine.dispose()
+
+    def product(self) -> str:
+        """The database's kind and version; "" where there is none."""
+        return product(self._engine) if self._engine is not None else ""
 
     def sweeps(self, limit: int | None = None) -> list[SweepRecord]:
         """Sweeps, newest first."""
@@ -93,7 +106,7 @@ class Queries:
         """The best val_accuracy of each recipe that was run whole, by the recipe's name."""
         recipe, shortened = Sweep.spec["recipe"].as_string(), Sweep.spec["shortened"].as_boolean()
         rows = self._rows(
-            select(recipe.label("recipe"), func.max(Trial.score).label("score"))
+            select(recipe.label("recipe_name"), func.max(Trial.score).label("score"))
             .where(
                 Trial.sweep_id == Sweep.id,
                 recipe.is_not(None),
@@ -101,9 +114,9 @@ class Queries:
                 Sweep.metric == "val_accuracy",
                 *_RANKED,
             )
-            .group_by(recipe)
+            .group_by("recipe_name")  # PostgreSQL takes two equal JSON paths for different ones
         )
-        return {row["recipe"]: row["score"] for row in rows}
+        return {row["recipe_name"]: row["score"] for row in rows}
 
     def orders(self, sweep_id: str) -> Orders:
         """How many trials a sweep has now, and what another terminal asks of its driver."""
@@ -180,8 +193,11 @@ class Queries:
     def _rows(self, statement: Select[*tuple[Any, ...]]) -> list[dict[str, Any]]:
         if self._engine is None:
             return []
-        with translated(self._engine), self._engine.connect() as connection:
-            return [dict(row) for row in connection.execute(statement).mappings()]
+        return retry.run(
+            self._engine,
+            lambda connection: [dict(row) for row in connection.execute(statement).mappings()],
+            RETRY_SECONDS,
+        )
 
 
 def _state(row: Mapping[str, Any], now: float) -> str:

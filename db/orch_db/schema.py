@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from sqlalchemy import Connection, Engine, inspect, text
 
-from orch_db.connect import database_file, exists, open_engine, translated
+from orch_db import backup
+from orch_db.connect import exists, is_sqlite, name, open_engine, parse_url, translated
 from orch_db.errors import NotADatabaseError, SchemaError
 
 HEAD = "0003"
 VERSION_TABLE = "orch_schema"
+UPGRADE_LOCK = int.from_bytes(b"orch")  # the advisory lock of PostgreSQL that upgrades take
 
 
 def prepare(engine: Engine) -> None:
@@ -20,7 +25,7 @@ def prepare(engine: Engine) -> None:
     """
     with translated(engine):
         with engine.connect() as connection:
-            found = _version(connection)
+            found = version(connection)
         if found is None:
             upgrade(engine)
         else:
@@ -28,17 +33,16 @@ def prepare(engine: Engine) -> None:
 
 
 def refuse_foreign(url: str) -> None:
-    """Look at an existing database before it is opened for writing, which would change it.
+    """Look at an existing SQLite database before it is opened for writing, which would change it.
 
     Raises:
         NotADatabaseError: it is something else; it was not touched.
     """
-    path = database_file(url)
-    if exists(path):
+    if is_sqlite(parse_url(url)) and exists(url):
         engine = open_engine(url, write=False)
         try:
             with translated(engine), engine.connect() as connection:
-                _version(connection)
+                version(connection)
         finally:
             engine.dispose()
 
@@ -50,7 +54,7 @@ def check(engine: Engine) -> bool:
         SchemaError: the schema is of another version.
     """
     with translated(engine), engine.connect() as connection:
-        found = _version(connection)
+        found = version(connection)
     if found is not None:
         require(found)
     return found is not None
@@ -70,33 +74,55 @@ def require(found: str) -> None:
         )
 
 
-def upgrade(engine: Engine) -> tuple[str | None, str]:
-    """Bring the schema to HEAD in one transaction; returns the versions before and after."""
+def upgrade(
+    engine: Engine, kept: Callable[[Path], object] = lambda path: None
+) -> tuple[str | None, str]:
+    """Bring the schema to HEAD in one transaction; returns the versions before and after.
+
+    An SQLite database that holds anything is first copied beside itself, while the transaction
+    keeps others from writing; `kept` is told where the copy is.
+
+    Raises:
+        SchemaError: the schema is newer than this program.
+        DatabaseError: the copy or the upgrade failed; nothing was changed.
+    """
+    with translated(engine), engine.begin() as connection:
+        if not is_sqlite(engine.url):
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})"))
+        before = version(connection)
+        if before is not None and before > HEAD:
+            require(before)
+        if before != HEAD:  # another process may have been first
+            if before is not None and is_sqlite(engine.url):
+                kept(backup.copy_before_upgrade(Path(engine.url.database or ""), before))
+            _migrate(connection)
+    return before, HEAD
+
+
+def _migrate(connection: Connection) -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", "orch_db:migrations")
     config.set_main_option("path_separator", "os")
-    with translated(engine), engine.begin() as connection:
-        before = _version(connection)
-        if before is not None and before > HEAD:
-            require(before)
-        if before != HEAD:  # another process may have been first
-            config.attributes["connection"] = connection
-            command.upgrade(config, HEAD)
-    return before, HEAD
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)
 
 
-def _version(connection: Connection) -> str | None:
-    """The schema's version; None in an empty database."""
+def version(connection: Connection) -> str | None:
+    """The schema's version; None in an empty database.
+
+    Raises:
+        NotADatabaseError: it holds tables of something else.
+    """
     tables = inspect(connection).get_table_names()
     if VERSION_TABLE in tables:
         found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
         return str(found) if found is not None else None
     if tables:
         raise NotADatabaseError(
-            f"{connection.engine.url.database} holds tables of something else "
+            f"{name(connection.engine.url)} holds tables of something else "
             f"({', '.join(sorted(tables)[:3])}); it was not touched",
             "choose another with ORCH_DATABASE_URL",
         )

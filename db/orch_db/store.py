@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from orch_db import schema, transitions
-from orch_db.connect import BUSY_SECONDS, open_engine, translated
+from orch_db import retry, schema, transitions
+from orch_db.connect import BUSY_SECONDS, open_engine
 from orch_db.records import EpochRecord, SweepRecord, TrialRecord
 from orch_db.tables import Sweep, Trial
+
+RETRY_SECONDS = 60.0  # a server that is restarted is back sooner
 
 T = TypeVar("T")
 
@@ -19,27 +21,40 @@ T = TypeVar("T")
 class Store:
     """The one writer of a sweep. Opening it creates the tables where the database is empty.
 
-    After `take`, whatever is written to that sweep is refused once another driver has it.
+    After `take`, whatever is written to that sweep is refused once another driver has it. A write
+    that meets a lost connection is sent again for `retry_seconds`.
 
     Raises:
-        DatabaseError: the database is locked, read-only, full, not ours or of another schema.
+        DatabaseError: the database is locked, read-only, full, not ours, of another schema, or
+            its server cannot be reached.
         LostSweepError: another driver took the sweep over.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, retry_seconds: float = RETRY_SECONDS) -> None:
         self._engine = engine
+        self._retry_seconds = retry_seconds
         self._held: tuple[str, str] | None = None
         schema.prepare(engine)
 
     @classmethod
     def open(
-        cls, url: str, *, busy_seconds: float = BUSY_SECONDS, allow_network: bool = False
+        cls,
+        url: str,
+        *,
+        busy_seconds: float = BUSY_SECONDS,
+        allow_network: bool = False,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> Store:
         """Open the database at a URL for writing."""
         schema.refuse_foreign(url)
-        return cls(
-            open_engine(url, write=True, busy_seconds=busy_seconds, allow_network=allow_network)
+        engine = open_engine(
+            url, write=True, busy_seconds=busy_seconds, allow_network=allow_network
         )
+        try:
+            return cls(engine, retry_seconds=retry_seconds)
+        except BaseException:
+            engine.dispose()
+            raise
 
     def close(self) -> None:
         """Close all connections."""
@@ -51,7 +66,7 @@ class Store:
         """Record a new sweep."""
         row = asdict(sweep)
         del row["trials"]
-        self._write(lambda c: transitions.insert_once(c, Sweep, row))
+        self._write(lambda c: transitions.insert_once(c, Sweep, _storable(row)))
 
     def take(
         self, sweep_id: str, holder: str, seconds: float, dead: str | None = None
@@ -91,7 +106,7 @@ class Store:
 
     def add_trial(self, trial: TrialRecord) -> None:
         """Record a trial that is about to be dispatched."""
-        self._fenced(lambda c: transitions.insert_once(c, Trial, asdict(trial)))
+        self._fenced(lambda c: transitions.insert_once(c, Trial, _storable(asdict(trial))))
 
     def begin(self, trial: TrialRecord, instant: str) -> bool:
         """Record that a worker began with a trial; False for a stale attempt."""
@@ -103,11 +118,11 @@ class Store:
 
     def end(self, trial: TrialRecord, **values: Any) -> bool:
         """Record a trial's last state and result; False for a stale attempt."""
-        return self._fenced(lambda c: transitions.end(c, trial, values))
+        return self._fenced(lambda c: transitions.end(c, trial, _storable(values)))
 
     def again(self, trial: TrialRecord, **values: Any) -> bool:
         """Record how an attempt was lost and queue the next; False for a stale attempt."""
-        return self._fenced(lambda c: transitions.again(c, trial, values))
+        return self._fenced(lambda c: transitions.again(c, trial, _storable(values)))
 
     def retry_failed(self, sweep_id: str, kinds: tuple[str, ...] = ()) -> int:
         """Queue failed trials again, those of some classes or all; returns how many."""
@@ -134,5 +149,15 @@ class Store:
         return self._write(checked)
 
     def _write(self, action: Callable[[Connection], T]) -> T:
-        with translated(self._engine), self._engine.begin() as connection:
-            return action(connection)
+        """Run an action, which changes nothing when it is run twice, in one transaction."""
+        return retry.run(self._engine, action, self._retry_seconds)
+
+
+def _storable(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose texts both databases take: file names of any bytes end up in tracebacks."""
+    return {
+        name: value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+        if isinstance(value, str)
+        else value
+        for name, value in row.items()
+    }

@@ -7,9 +7,9 @@ import platform
 import shutil
 import sqlite3
 import subprocess
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from orch import __version__, catalog, registry
 from orch.errors import OrchError
@@ -93,23 +93,25 @@ def _disk(home: Home) -> Finding:
 
 
 def _sqlite() -> Finding:
-    good = sqlite3.sqlite_version_info >= SAFE_SQLITE
-    advice = "" if good else "run one sweep at a time on it, or use a Python with SQLite 3.51.3"
-    return Finding("SQLite", sqlite3.sqlite_version, good, advice)
+    """A note, no failure: one sweep at a time has one connection that checkpoints."""
+    safe = sqlite3.sqlite_version_info >= SAFE_SQLITE
+    advice = "" if safe else "run one sweep at a time on it, or use a Python with SQLite 3.51.3"
+    return Finding("SQLite", sqlite3.sqlite_version, advice=advice)
 
 
 def _database(url: str) -> Finding:
+    from orch_db import connect
     from orch_db.errors import DatabaseError
     from orch_db.queries import Queries
 
     try:
-        queries = Queries.open(url)
-        count = len(queries.sweeps())
-        queries.close()
+        if not connect.exists(url):
+            return Finding("database", "none yet")
+        with closing(Queries.open(url)) as queries:
+            found = f"{queries.product() or 'empty'}, {len(queries.sweeps())} sweeps"
     except DatabaseError as error:
         return Finding("database", error.message, False, error.hint)
-    path = Path(url.removeprefix("sqlite:///"))
-    return Finding("database", f"{count} sweeps" if path.exists() else "none yet")
+    return Finding("database", found)
 
 
 def _dataset(home: Home, name: str) -> Finding:

@@ -27,6 +27,11 @@ class Home:
         return self.root / "orch.db"
 
     @property
+    def backups(self) -> Path:
+        """Copies of the database, each with its instant."""
+        return self.root / "backups"
+
+    @property
     def datasets(self) -> Path:
         """One folder for each installed dataset."""
         return self.root / "datasets"

@@ -19,7 +19,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from orch_db import connect, schema
+from orch_db import connect, schema, sqlite
 from orch_db.connect import open_engine
 from orch_db.errors import (
     DatabaseError,
@@ -221,7 +221,7 @@ def test_a_damaged_database_is_refused(ready: Path, open_it: Callable[[str], obj
     [
         ("nonsense", "cannot be understood"),
         ("mongo://host/db", "cannot be understood"),
-        ("postgresql://host/db", "postgresql are not supported yet"),
+        ("mysql://host/db", "of the kind mysql are not supported"),
     ],
 )
 def test_a_url_of_no_database_of_ours_is_refused(given: str, words: str) -> None:
@@ -500,11 +500,11 @@ def test_a_disk_that_is_full_at_first_is_said(small_disk: Path) -> None:
 # ── where it lies ───────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("kind", sorted(connect.NETWORK_FILE_SYSTEMS))
+@pytest.mark.parametrize("kind", sorted(sqlite.NETWORK_FILE_SYSTEMS))
 def test_a_network_file_system_is_refused_unless_accepted(
     path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(connect, "_file_system", lambda path: kind)
+    monkeypatch.setattr(sqlite, "_file_system", lambda path: kind)
     with pytest.raises(DatabaseError, match=f"network file system \\({kind}\\)") as caught:
         Store.open(url(path))
     assert "ORCH_ALLOW_NETWORK_FILESYSTEM=1" in caught.value.hint
@@ -514,8 +514,8 @@ def test_a_network_file_system_is_refused_unless_accepted(
 
 
 def test_the_file_system_of_a_mounted_disk_is_its_own(small_disk: Path) -> None:
-    assert connect._file_system(small_disk / "orch.db") == "tmpfs"
-    assert connect._file_system(Path("/proc/self")) == "proc"
+    assert sqlite._file_system(small_disk / "orch.db") == "tmpfs"
+    assert sqlite._file_system(Path("/proc/self")) == "proc"
 
 
 # ── several processes ───────────────────────────────────────────────────────────────────────

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from orch_db_rows import dump
 
 from orch_db.errors import LostSweepError, NotFoundError
 from orch_db.queries import Queries
@@ -47,8 +46,9 @@ LOST = {"failure_kind": "worker lost", "failure_message": "gone", "finished_at":
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/orch.db"
+def url(any_database: str) -> str:
+    """Every test runs on both databases."""
+    return any_database
 
 
 @pytest.fixture
@@ -93,13 +93,6 @@ def the_trial(queries: Queries) -> TrialRecord:
 
 def attempts(queries: Queries) -> list[tuple[int, str, str | None]]:
     return [(each.attempt, each.state, each.failure_kind) for each in queries.attempts("s1")]
-
-
-def dump(url: str) -> list[str]:
-    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
-    lines = list(connection.iterdump())
-    connection.close()
-    return lines
 
 
 # ── a trial ─────────────────────────────────────────────────────────────────────────────────

@@ -47,6 +47,6 @@ def _shown(value: object) -> str:
 
 
 def _without_password(url: str) -> str:
-    from orch_db.connect import parse_url
+    from orch_db.connect import shown
 
-    return parse_url(url).render_as_string(hide_password=True)
+    return shown(url)
