@@ -20,9 +20,12 @@ from orch import registry, search_space
 from orch import sweep as life
 from orch.catalog import Installed
 from orch.contracts import Problem
+from orch.director import SweepRun
 from orch.errors import OrchError
+from orch.history import Former
 from orch.home import Home, publishing
 from orch.progress import SweepProgress
+from orch.search import Search
 from orch.settings import Settings
 from orch.space import Fixed, render
 from orch.spec import PlannedSweep, SweepSpec
@@ -144,6 +147,24 @@ def driver(url: str, home: Home, ledger: Path, **settings: Any) -> life.Driver:
     return life.Driver(made, home, store, queries, Silent(), abandon, steps)
 
 
+def alone(
+    it: life.Driver, made: PlannedSweep, search: Search, former: Former, *rest: Any
+) -> SweepRun:
+    """Take the place of Ray: one trial after the other in this process."""
+    run = life.director(it, made, search, *rest, 1)
+    run.recall(former)
+    while isinstance(spec := run.next_trial(), TrialSpec):
+        run.on_start(spec.number)
+        running = steps(spec, it.home)
+        try:
+            while True:
+                run.on_epoch(spec.number, next(running), "here:1")
+        except StopIteration as end:
+            run.on_outcome(spec.number, end.value)
+    run.close()
+    return run
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
@@ -152,7 +173,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--id", default=PLANNED_ID)
     parser.add_argument("--concurrent", type=int, default=2)
+    parser.add_argument("--alone", action="store_true", help="without Ray")
     options = parser.parse_args()
+    if options.alone:
+        setattr(life, "_directed", alone)  # noqa: B010
     made = planned(options.trials, options.epochs, options.id)
     home = Home(Path(os.environ["ORCH_HOME"]))
     it = driver(options.url, home, options.ledger, concurrent=options.concurrent)

@@ -6,7 +6,6 @@ Everything that happens becomes a row before anything else follows from it.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,17 +17,16 @@ from orch.contracts import Plan, Problem
 from orch.control import Control
 from orch.errors import OrchError
 from orch.halts import Halt
+from orch.history import Former, History
 from orch.interrupts import Interrupts
 from orch.progress import RunningTrial, SweepProgress, Watcher
 from orch.search import Ending, Search
 from orch.spec import SweepSpec
-from orch.training import cuts
+from orch.training import cuts, snapshots
 from orch.training.checkpoints import Kept
 from orch.trials import EpochReport, Failure, Filling, TrialOutcome, TrialSpec
-from orch_db.records import AttemptRecord, EpochRecord, TrialRecord
+from orch_db.records import EpochRecord, TrialRecord
 from orch_db.store import Store
-
-RECENT = 200  # epochs whose median says how long one takes
 
 
 @dataclass
@@ -43,17 +41,6 @@ class _Live:
     begun: float = field(default_factory=time.monotonic)
 
 
-@dataclass(frozen=True)
-class Former:
-    """What runs before this one left: trials, their attempts, epochs of those that wait."""
-
-    trials: tuple[TrialRecord, ...] = ()
-    attempts: tuple[AttemptRecord, ...] = ()
-    epochs: Mapping[str, tuple[EpochRecord, ...]] = field(
-        default_factory=dict[str, tuple[EpochRecord, ...]]
-    )
-
-
 @dataclass
 class SweepRun:
     """The director of one sweep: asks the search, tells the database, shows the watcher."""
@@ -66,9 +53,11 @@ class SweepRun:
     interrupts: Interrupts
     control: Control
     limits: retries.Limits
+    running: Path
     stacks: Path
     in_flight: int
     kept: Kept
+    history: History = field(default_factory=History)
     waiting: list[TrialRecord] = field(default_factory=list[TrialRecord])
     next_number: int = 0
     counts: dict[str, int] = field(default_factory=dict[str, int])
@@ -78,30 +67,17 @@ class SweepRun:
     _in_a_row: int = 0
     _finishing: set[int] | None = None
     _live: dict[int, _Live] = field(default_factory=dict[int, _Live])
-    _reports: dict[str, dict[int, EpochReport]] = field(
-        default_factory=dict[str, dict[int, EpochReport]]
-    )
-    _seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
-    _failures: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     _started: float = field(default_factory=time.monotonic)
 
     def recall(self, former: Former) -> None:
         """Take up what runs before this one left: what ended counts, what is queued waits."""
-        for attempt in former.attempts:
-            if attempt.failure_kind:
-                self._failures.setdefault(attempt.trial_id, []).append(attempt.failure_kind)
-        for trial_id, epochs in former.epochs.items():
-            self._reports[trial_id] = {
-                e.epoch: EpochReport(e.epoch, e.stage, e.metrics, e.seconds) for e in epochs
-            }
+        self.history = History(former)
         for trial in former.trials:
             self.next_number = max(self.next_number, trial.number + 1)
             if trial.state == "queued":
                 self.waiting.append(trial)
-                for epoch, report in self._reports.get(trial.id, {}).items():
-                    self.search.report(
-                        trial.number, epoch, report.metrics[self.spec.objective.metric]
-                    )
+                for report in self.history.reports(trial.id):
+                    self.search.report(trial.number, report.epoch, self._value(report))
                 continue
             self.counts[trial.state] = self.counts.get(trial.state, 0) + 1
             self._ended_before += 1
@@ -156,7 +132,10 @@ class SweepRun:
         for number, live in list(self._live.items()):
             if self.halt == halts.LATE and live.best is not None:
                 self._end(number, "pruned", self._partial(live))
-        self.kept.tidy(self.spec.trial(n, {}, 0).id for n in range(self.next_number))
+        trials = [self.spec.trial(number, {}, 0).id for number in range(self.next_number)]
+        self.kept.tidy(trials)
+        if self.halt == halts.CANCEL:
+            snapshots.discard(self.running, trials)
 
     # what the cluster tells
 
@@ -232,18 +211,18 @@ class SweepRun:
         )
 
     def _dispatched(self, record: TrialRecord) -> TrialSpec:
-        reports = self._reports.get(record.id, {})
-        live = _Live(record, _epochs(record.plan), epoch=max(reports, default=0))
-        for report in reports.values():
+        live = _Live(record, _epochs(record.plan))
+        for report in self.history.reports(record.id):
             self._compare(live, report)
+            live.epoch = report.epoch
         self._live[record.number] = live
-        before = self._failures.get(record.id, ())
+        before = self.history.failures(record.id)
         trial = self.spec.trial(record.number, record.params, record.seed, record.attempt)
         return replace(
             trial,
             known_epochs=live.epoch,
             accumulate=retries.accumulate(before),
-            hang_seconds=self.limits.hang(self._seconds),
+            hang_seconds=self.limits.hang(self.history.seconds),
             trial_seconds=self.limits.trial_seconds or None,
         )
 
@@ -259,17 +238,16 @@ class SweepRun:
         """Remember an epoch; True where the search says that others do better."""
         live.epoch, live.filling = report.epoch, None
         self._compare(live, report)
-        known = self._reports.setdefault(live.record.id, {})
-        first = report.epoch not in known
-        known[report.epoch] = report
-        self._seconds.append(report.seconds)
-        value = report.metrics[self.spec.objective.metric]
-        return first and self.search.report(number, report.epoch, value)
+        first = self.history.learn(live.record.id, report)
+        return first and self.search.report(number, report.epoch, self._value(report))
 
     def _compare(self, live: _Live, report: EpochReport) -> None:
-        metric, best = self.spec.objective.metric, live.best
-        if best is None or self.spec.objective.better(report.metrics[metric], best.metrics[metric]):
+        best = live.best
+        if best is None or self.spec.objective.better(self._value(report), self._value(best)):
             live.best = report
+
+    def _value(self, report: EpochReport) -> float:
+        return report.metrics[self.spec.objective.metric]
 
     def _suggested(self) -> TrialRecord | None:
         number = self.next_number
@@ -307,7 +285,7 @@ class SweepRun:
     def _failed(self, number: int, failure: Failure, outcome: TrialOutcome) -> None:
         """Try a trial again where its failure may pass; else it has failed."""
         record = self._live[number].record
-        before = self._failures.setdefault(record.id, [])
+        before = self.history.failures(record.id)
         if failure.kind == "storage":
             self._again(number, failure)
             self.gave_up = halts.no_room(self.spec.id, failure)
@@ -328,7 +306,7 @@ class SweepRun:
             finished_at=now(),
         )
         if failure.kind == "out of memory":  # it starts over, with other steps
-            self._reports.pop(record.id, None)
+            self.history.start_over(record.id)
         record = replace(record, state="queued", attempt=record.attempt + 1, started_at=None)
         self.waiting.insert(0, record)
         self.watcher.trial_again(record, f"{failure.kind}: {failure.message}", self.progress())
@@ -354,7 +332,8 @@ class SweepRun:
         self.store.end(record, **_result(record))
         self.search.finish(number, ending, outcome.score)
         self.counts[state] = self.counts.get(state, 0) + 1
-        self._reports.pop(record.id, None)
+        self.history.end(record.id)
+        snapshots.discard(self.running, (record.id,))
         if state == "completed":
             self._completed(record)
         self._count_failures(record)
@@ -383,7 +362,7 @@ class SweepRun:
         )
 
     def _score(self, report: EpochReport | None) -> float | None:
-        return report.metrics[self.spec.objective.metric] if report else None
+        return self._value(report) if report else None
 
     def _beats_best(self, record: TrialRecord) -> bool:
         if record.score is None or self.best is None or self.best.score is None:

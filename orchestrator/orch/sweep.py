@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from orch import forecast, halts
 from orch.control import Control, holding
 from orch.costs import Expected
-from orch.director import Former, SweepRun, now
+from orch.director import SweepRun, now
 from orch.errors import ClusterError, NotFoundError, OrchError, PluginError, UsageError, first_line
+from orch.history import Former
 from orch.home import Home
 from orch.interrupts import Interrupts
 from orch.progress import Watcher
@@ -196,25 +197,38 @@ def _directed(
         slots = divide(there.cpus, there.gpus, there.memory, demand, spec.trials)
         # Tune hands a warm worker on only if the next trial is there already.
         ahead = 0 if slots.spare else 1
-        run = SweepRun(
-            spec=spec,
-            search=search,
-            store=driver.store,
-            watcher=driver.watcher,
-            problem=planned.problem,
-            interrupts=interrupts,
-            control=control,
-            limits=Limits(
-                settings.hang_timeout, settings.trial_timeout, settings.max_failures_in_a_row
-            ),
-            stacks=home.stacks,
-            in_flight=slots.concurrent + ahead,
-            kept=Kept(home.checkpoints, spec.keep, spec.objective),
-        )
+        run = director(driver, planned, search, control, interrupts, slots.concurrent + ahead)
         run.recall(former)
         dispatch.run(run, home, slots, keeping(settings), driver.trainer)
         run.close()
         return run
+
+
+def director(
+    driver: Driver,
+    planned: PlannedSweep,
+    search: Search,
+    control: Control,
+    interrupts: Interrupts,
+    in_flight: int,
+) -> SweepRun:
+    """What decides and records; so many trials are dispatched at once."""
+    spec, home, settings = planned.spec, driver.home, driver.settings
+    limits = Limits(settings.hang_timeout, settings.trial_timeout, settings.max_failures_in_a_row)
+    return SweepRun(
+        spec=spec,
+        search=search,
+        store=driver.store,
+        watcher=driver.watcher,
+        problem=planned.problem,
+        interrupts=interrupts,
+        control=control,
+        limits=limits,
+        running=home.running,
+        stacks=home.stacks,
+        in_flight=in_flight,
+        kept=Kept(home.checkpoints, spec.keep, spec.objective),
+    )
 
 
 def _resumable(error: ClusterError, spec: SweepSpec) -> ClusterError:

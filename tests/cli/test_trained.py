@@ -7,7 +7,7 @@ import io
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,11 +71,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Trained:
             created_at=now(),
         )
     )
-    for record in (trial, queued):
+    for record in (replace(trial, state="queued"), queued):
         store.add_trial(record)
     for report in reports:
         values = asdict(report)
         store.add_epoch(EpochRecord(trial.id, 1, reported_at=now(), **values), "test:1")
+    store.end(trial, state="completed")
     store.close()
     return Trained(home, trial)
 
