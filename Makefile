@@ -1,10 +1,11 @@
 # make demo: install orch beside the checkout and sweep the embedded digits
 # make test: every check and the whole suite; make test-fast: what to run every few minutes
+# make torture KILLS=500: kill drivers, workers, Ray and databases, and see that nothing is lost
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast check docs bench clean
+.PHONY: demo test test-fast torture check docs bench clean
 
 demo: .venv/installed
 	$(BIN)/orch sweep digits --trials 12
@@ -16,6 +17,12 @@ test: check
 
 test-fast: .venv/developer
 	$(BIN)/python -m pytest -m "not slow and not real_data"
+
+# Kill what runs a sweep, so many times at random, and check that nothing was lost.
+KILLS ?= 500
+torture: .venv/developer
+	$(BIN)/python tests/killing.py --kills $(KILLS) --database sqlite
+	$(BIN)/python tests/killing.py --kills $$(($(KILLS) / 5)) --database postgresql
 
 check: .venv/developer
 	$(BIN)/ruff format --check .

@@ -261,7 +261,7 @@ def _one_sweep(server: Server | None, choose: random.Random, kills: int) -> Coun
     folder = Path(tempfile.mkdtemp(prefix="orch-torture-"))
     with server.database() if server else nullcontext("") as name:
         url = server.url(name) if server else f"sqlite:///{folder}/orch.db"
-        arena = Arena(folder, url, 12, choose.randrange(2**31), server)
+        arena = Arena(folder, url, 40, choose.randrange(2**31), server=server)
         weights = OFTEN | ({"server": 10} if server else {})
         rage(arena, choose.choices(list(weights), list(weights.values()), k=kills))
     shutil.rmtree(folder)

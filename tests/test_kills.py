@@ -11,10 +11,10 @@ import signal
 import sqlite3
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from killing import Arena, rage
 from postgresql_server import Server
@@ -33,12 +33,12 @@ def on_sqlite(folder: Path, trials: int, seed: int) -> Arena:
 @needs_strace
 def test_a_driver_is_killed_at_every_flush(tmp_path: Path) -> None:
     arena = on_sqlite(tmp_path, 12, 1)
-    rage(arena, ["flush"] * 20)
-    assert arena.killed == {"flush": 20}
+    rage(arena, ["flush"] * 17)
+    assert arena.killed == {"flush": 17}
 
 
 def test_processes_of_a_sweep_are_killed_at_random(tmp_path: Path) -> None:
-    arena = on_sqlite(tmp_path, 24, 2)
+    arena = on_sqlite(tmp_path, 48, 2)
     targets = ["worker", "worker", "driver", "worker", "raylet", "worker", "gcs_server", "worker"]
     rage(arena, [*targets, "driver", "worker", "worker"])
     assert arena.killed.total() >= 10, arena.said()
@@ -47,7 +47,7 @@ def test_processes_of_a_sweep_are_killed_at_random(tmp_path: Path) -> None:
 @needs_strace
 def test_postgresql_and_what_uses_it_are_killed(tmp_path: Path, postgresql_server: Server) -> None:
     with postgresql_server.database() as name:
-        arena = Arena(tmp_path, postgresql_server.url(name), 16, 3, postgresql_server)
+        arena = Arena(tmp_path, postgresql_server.url(name), 40, 3, server=postgresql_server)
         targets = ["worker", "server", "worker", "driver", "server", "worker", "worker", "driver"]
         rage(arena, ["flush"] * 2 + targets + ["server"])
         assert arena.killed.total() >= 10, arena.said()
@@ -56,7 +56,7 @@ def test_postgresql_and_what_uses_it_are_killed(tmp_path: Path, postgresql_serve
 def test_trials_that_train_go_on_after_kills(orch_script: str, tmp_path: Path) -> None:
     """Two workers and a driver that run Keras are killed, each after an epoch was recorded."""
     home = tmp_path / "home"
-    sweep = ["sweep", "digits", "--trials", "2", "-S", "epochs=8", "-S", "frozen_layers=22"]
+    sweep = ["sweep", "digits", "--trials", "2", "-S", "epochs=30", "-S", "frozen_layers=22"]
     words = [*sweep, "--pruner", "none", "--keep", "0"]
     driver = Driver(orch_script, home, words)
     driver.kill_a_worker()
@@ -65,7 +65,7 @@ def test_trials_that_train_go_on_after_kills(orch_script: str, tmp_path: Path) -
     driver.process.wait()
     (identity,) = rows(home, "SELECT id FROM sweeps")[0]
     again = Driver(orch_script, home, ["sweeps", "resume", identity])
-    out, err = again.process.communicate(timeout=200)
+    _, err = again.process.communicate(timeout=200)
     assert again.process.returncode == 0, err
     assert rows(home, "SELECT state FROM trials") == [("completed",)] * 2
     lost = "SELECT count(*) FROM attempts WHERE failure_kind = 'worker lost'"
@@ -98,18 +98,25 @@ class Driver:
         return self.file.read_text()
 
     def kill_a_worker(self) -> None:
-        """Wait until a trial that runs has recorded two epochs, and kill its process."""
-        query = (
+        """Kill the process of a trial that has recorded two epochs; wait until that is known."""
+        running = (
             "SELECT t.worker FROM trials t JOIN epochs e ON e.trial_id = t.id "
             "AND e.attempt = t.attempt WHERE t.state = 'running' GROUP BY t.id HAVING count(*) > 1"
         )
+        lost = "SELECT count(*) FROM attempts WHERE state = 'lost'"
+        self.wait_for(lambda: self._has_epochs() and rows(self.home, running))
+        before = rows(self.home, lost)
+        os.kill(int(rows(self.home, running)[0][0].rpartition(":")[2]), signal.SIGKILL)
+        self.wait_for(lambda: rows(self.home, lost) != before)
+
+    def wait_for(self, there: Callable[[], object]) -> None:
         deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and self.process.poll() is None:
-            found = rows(self.home, query) if (self.home / "orch.db").exists() else []
-            for (worker,) in found:
-                process = int(worker.rpartition(":")[2])
-                if psutil.pid_exists(process):
-                    os.kill(process, signal.SIGKILL)
-                    return
+        while not there():
+            assert time.monotonic() < deadline, self.said()
+            assert self.process.poll() is None, self.said()
             time.sleep(0.02)
-        raise AssertionError(f"no trial runs: {self.process.poll()} {self.said()}")
+
+    def _has_epochs(self) -> bool:
+        if not (self.home / "orch.db").exists():
+            return False
+        return bool(rows(self.home, "SELECT 1 FROM sqlite_master WHERE name = 'epochs'"))
