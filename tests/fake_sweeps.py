@@ -147,6 +147,10 @@ def driver(url: str, home: Home, ledger: Path, **settings: Any) -> life.Driver:
     return life.Driver(made, home, store, queries, Silent(), abandon, steps)
 
 
+class LostError(Exception):
+    """A trainer that raises this has lost its process."""
+
+
 def alone(
     it: life.Driver, made: PlannedSweep, search: Search, former: Former, *rest: Any
 ) -> SweepRun:
@@ -155,12 +159,17 @@ def alone(
     run.recall(former)
     while isinstance(spec := run.next_trial(), TrialSpec):
         run.on_start(spec.number)
-        running = steps(spec, it.home)
+        assert it.trainer is not None
+        running = it.trainer(spec, home=it.home)
         try:
-            while True:
-                run.on_epoch(spec.number, next(running), "here:1")
+            while run.on_epoch(spec.number, next(running), "here:1") and not run.stop_now():
+                continue
         except StopIteration as end:
             run.on_outcome(spec.number, end.value)
+        except LostError as error:
+            run.on_lost(spec.number, str(error))
+        if run.stop_now():
+            break
     run.close()
     return run
 

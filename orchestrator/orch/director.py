@@ -238,8 +238,8 @@ class SweepRun:
         """Remember an epoch; True where the search says that others do better."""
         live.epoch, live.filling = report.epoch, None
         self._compare(live, report)
-        first = self.history.learn(live.record.id, report)
-        return first and self.search.report(number, report.epoch, self._value(report))
+        self.history.learn(live.record.id, report)
+        return self.search.report(number, report.epoch, self._value(report))
 
     def _compare(self, live: _Live, report: EpochReport) -> None:
         best = live.best

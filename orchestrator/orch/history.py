@@ -36,13 +36,10 @@ class History:
             for e in epochs:
                 self.learn(trial_id, EpochReport(e.epoch, e.stage, e.metrics, e.seconds))
 
-    def learn(self, trial_id: str, report: EpochReport) -> bool:
-        """Remember an epoch; False where an earlier attempt had reported it."""
-        known = self._reports.setdefault(trial_id, {})
-        first = report.epoch not in known
-        known[report.epoch] = report
+    def learn(self, trial_id: str, report: EpochReport) -> None:
+        """Remember an epoch."""
+        self._reports.setdefault(trial_id, {})[report.epoch] = report
         self.seconds.append(report.seconds)
-        return first
 
     def reports(self, trial_id: str) -> Sequence[EpochReport]:
         """The epochs of a trial that are recorded, in their order."""

@@ -74,6 +74,7 @@ class Search:
         self._distributions = {name: _distribution(d) for name, d in self._open.items()}
         self._seen: set[str] = set()
         self._trials: dict[int, optuna.Trial] = {}
+        self._reported: dict[int, set[int]] = {}
         self._objective = objective
         self._random = random.Random(seed)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -109,14 +110,21 @@ class Search:
         return params
 
     def report(self, number: int, epoch: int, value: float) -> bool:
-        """Take a trial's metric after an epoch; True says: stop it, others do better."""
-        trial = self._trials[number]
+        """Take a trial's metric after an epoch; True says: stop it, others do better.
+
+        What another attempt reports of an epoch again is not taken.
+        """
+        trial, known = self._trials[number], self._reported.setdefault(number, set())
+        if epoch in known:
+            return False
+        known.add(epoch)
         trial.report(value, epoch)
         return trial.should_prune()
 
     def finish(self, number: int, ending: Ending, score: float | None) -> None:
         """Learn how a trial ended. Infeasible counts as worst, failed as never tried."""
         trial = self._trials.pop(number)
+        self._reported.pop(number, None)
         if ending == "completed" and score is not None:
             self._study.tell(trial, score)
         else:

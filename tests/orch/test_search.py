@@ -172,7 +172,7 @@ def test_a_finite_space_is_exhausted_whatever_happens(
         seen.add(key(params))
         running.append(number)
         if data.random() < 0.6:
-            ending = data.choice(["completed", "pruned", "not finite", "failed"])
+            ending = data.choice(["completed", "pruned", "infeasible", "failed"])
             value = data.random()
             at = running.pop(data.randrange(len(running)))
             searching.report(at, 1, value)
@@ -304,7 +304,7 @@ def test_what_was_tried_is_not_suggested_again(sampler: Sampler) -> None:
         tried(0, "completed", 0.4, n=1, kind="a"),
         tried(1, "failed", None, n=2, kind="a"),
         tried(2, "pruned", None, n=3, kind="b"),
-        tried(3, "not finite", None, n=1, kind="b"),
+        tried(3, "infeasible", None, n=1, kind="b"),
     )
     done = run(make(SIX, sampler=sampler, tried=past), 10, start=4)
     assert sorted(map(key, done)) == sorted(
@@ -379,7 +379,7 @@ def drawn_below(ending: Any, direction: str, *, reports: bool = False) -> int:
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 @pytest.mark.parametrize("reports", [False, True], ids=["at once", "after a good epoch"])
 def test_not_finite_counts_as_bad(direction: str, reports: bool) -> None:
-    assert drawn_below("not finite", direction, reports=reports) < 20
+    assert drawn_below("infeasible", direction, reports=reports) < 20
     assert drawn_below("failed", direction, reports=reports) > 25  # of which nothing is learnt
 
 
@@ -397,5 +397,5 @@ def test_a_report_that_is_not_a_number_is_survived(pruner: Pruner) -> None:
         searching.suggest(number)
         for epoch in range(1, 6):
             searching.report(number, epoch, math.nan)
-        searching.finish(number, "not finite", None)
+        searching.finish(number, "infeasible", None)
     assert len(run(searching, 3, start=3)) == 3
