@@ -16,6 +16,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
 from orch import registry, search_space
 from orch import sweep as life
 from orch.catalog import Installed
@@ -30,6 +32,7 @@ from orch.settings import Settings
 from orch.space import Fixed, render
 from orch.spec import PlannedSweep, SweepSpec
 from orch.testing import TINY_BACKBONE
+from orch.training.examples import Selection
 from orch.trials import EpochReport, Objective, TrialOutcome, TrialSpec
 from orch_db.queries import Queries
 from orch_db.records import EpochRecord, TrialRecord
@@ -68,7 +71,11 @@ def planned(trials: int, epochs: int, identity: str = PLANNED_ID, **changes: Any
     spec = SweepSpec(**{**values, **changes})
     installed = Installed("digits", "d" * 64, "canonical", "", 0, (), {})
     plan = strategy.plan(first, problem)
-    return PlannedSweep(spec, installed, {}, (100, 20), problem, strategy, plan)
+    roles = (
+        Selection("train", "train", np.arange(100)),
+        Selection("validation", "t", np.arange(9)),
+    )
+    return PlannedSweep(spec, installed, {}, roles, problem, strategy, plan)
 
 
 def steps(spec: TrialSpec, home: Home) -> Generator[EpochReport, None, TrialOutcome]:

@@ -35,7 +35,7 @@ class Moody(FineTune):
     facts = StrategyFacts("moody", "does what it is told, sometimes")
 
     def parameters(self, problem):
-        moods = Choice(("calm", "raises", "dies", "slow", "nan"))
+        moods = Choice(("calm", "raises", "dies", "slow", "nan", "hangs"))
         mood = Parameter("mood", Fixed("calm"), "calm", moods, "what to do")
         return (*super().parameters(problem), mood)
 
@@ -45,6 +45,8 @@ class Moody(FineTune):
             raise RuntimeError("in a bad mood")
         if worker and params["mood"] == "dies":
             os.kill(os.getpid(), 9)
+        if worker and params["mood"] == "hangs":
+            time.sleep(3600)
         if worker and params["mood"] == "slow":
             time.sleep(3)
         if params["mood"] == "nan":
@@ -161,12 +163,12 @@ def test_a_sweep_on_digits_is_one_json_document(command, tmp_path: Path) -> None
 def test_trials_that_fail_are_rows_and_the_sweep_goes_on(command, tmp_path: Path) -> None:
     process = command(
         "sweep", "digits", "--strategy", "moody", "--sampler", "grid", "--strict",
-        "-S", "mood=choice(calm,raises,dies,nan)", "-S", "frozen_layers=26",
-        "-S", "learning_rate=0.001", "-S", "epochs=1", "--limit", "200",
+        "-S", "mood=choice(calm,raises,dies,nan,hangs)", "-S", "frozen_layers=26",
+        "-S", "learning_rate=0.001", "-S", "epochs=1", "--limit", "200", "--hang-timeout", "30s",
     )  # fmt: skip
     code, out, err = finish(process)
     assert code == 9, err
-    assert "3 trials of sweep" in err
+    assert "4 trials of sweep" in err
     home = tmp_path / "home"
     found = rows(home, "SELECT state, failure_kind, failure_message, traceback FROM trials")
     kinds = {kind: (state, message, trace) for state, kind, message, trace in found}
@@ -175,7 +177,14 @@ def test_trials_that_fail_are_rows_and_the_sweep_goes_on(command, tmp_path: Path
     assert "in a bad mood" in kinds["plugin"][2]
     assert kinds["worker lost"][0] == kinds["not finite"][0] == "failed"
     assert "in a bad mood" in err
-    assert "1 of 4 trials" in out
+    assert "1 of 5 trials" in out
+    state, message, _ = kinds["hung"]
+    assert (state, "made no progress and was ended") == ("failed", message[3:34])
+    stacks = Path(message.rpartition("see ")[2])
+    assert "moody.py" in stacks.read_text(), "the stacks name the line that hangs"
+    tries = dict(rows(home, "SELECT failure_kind, count(*) FROM attempts GROUP BY 1"))
+    assert tries == {None: 1, "plugin": 1, "not finite": 1, "hung": 1, "worker lost": 4}
+    assert "is tried again (attempt 4)  worker lost" in err
     assert not left_behind(process.pid)
 
 

@@ -29,6 +29,7 @@ HOLD_SECONDS = 60.0  # a driver that was not heard of for so long has lost its s
 RENEW_SECONDS = 15.0
 OBEY_SECONDS = 1.0  # between looks at what is asked
 GIVE_UP_SECONDS = 45.0  # without a renewal, before others may take over
+_HOLDING: set[str] = set()  # by this process: machine:process:token
 
 
 @dataclass
@@ -47,14 +48,17 @@ def holding(store: Store, queries: Queries, sweep_id: str, home: Home) -> Genera
     Raises:
         UsageError: another process runs it.
     """
+    name = f"{_machine()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     with _alone(sweep_id, home):
-        _take(store, queries, sweep_id)
+        _take(store, queries, sweep_id, name)
+        _HOLDING.add(name)
         thread = _Holder(store, queries, sweep_id)
         thread.start()
         try:
             yield thread.control
         finally:
             thread.end()
+            _HOLDING.discard(name)
 
 
 @contextmanager
@@ -67,11 +71,11 @@ def _alone(sweep_id: str, home: Home) -> Generator[None]:
         raise _taken(sweep_id, "another process") from None
 
 
-def _take(store: Store, queries: Queries, sweep_id: str) -> None:
+def _take(store: Store, queries: Queries, sweep_id: str, name: str) -> None:
     record = queries.sweep(sweep_id)
     former = record.holder if record else None
     dead = former if former and _is_gone(former) else None
-    other = store.take(sweep_id, _name(), HOLD_SECONDS, dead)
+    other = store.take(sweep_id, name, HOLD_SECONDS, dead)
     if other is not None:
         raise _taken(sweep_id, other.rpartition(":")[0])
 
@@ -83,11 +87,6 @@ def _taken(sweep_id: str, by: str) -> UsageError:
     )
 
 
-def _name() -> str:
-    """This driver among all drivers: machine:process:token."""
-    return f"{_machine()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-
-
 def _machine() -> str:
     """This machine, and where processes are numbered apart, which of its containers."""
     numbered = Path("/proc/self/ns/pid")
@@ -96,9 +95,12 @@ def _machine() -> str:
 
 
 def _is_gone(holder: str) -> bool:
-    """True for a driver of this machine whose process has ended."""
+    """True for a driver of this machine whose process has ended, or has let go without saying."""
     machine, process, _ = holder.rsplit(":", 2)
-    return machine == _machine() and not psutil.pid_exists(int(process))
+    if machine != _machine():
+        return False
+    here = int(process) == os.getpid()
+    return holder not in _HOLDING if here else not psutil.pid_exists(int(process))
 
 
 class _Holder(threading.Thread):

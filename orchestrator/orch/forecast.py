@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orch import costs
-from orch.cluster.slots import WORKER_MEMORY, Demand, available_cores, divide
+from orch.cluster.slots import WORKER_MEMORY, Demand, Slots, available_cores, divide
 from orch.contracts import Progress
 from orch.costs import Expected
 from orch.home import Home
@@ -29,9 +29,7 @@ def expect(
     wanted = sorted(
         {layers for each in variants for layers in costs.priced(problem.backbone, each)}
     )
-    demand = Demand(settings.concurrent, settings.gpus_per_trial, settings.cpus_per_trial)
-    cores = available_cores()
-    slots = divide(cores, 0.0, cores * WORKER_MEMORY, demand, spec.trials)
+    slots = slots_here(settings, spec.trials)
     known = timing.costs(
         home,
         NetworkShape(spec.backbone, models.network_size(plan.image), spec.weights_digest),
@@ -45,9 +43,23 @@ def expect(
         return None
     store = ArrayStore(home.store, limit=settings.cache_bytes)
     room = store.room() if settings.store_features else 0
+    train, validation = (len(role.indices) for role in planned.chosen)
     return costs.expect(
-        variants, problem.backbone, known, planned.chosen, spec.trials, slots.concurrent, room
+        variants,
+        problem.backbone,
+        known,
+        (train, validation),
+        spec.trials,
+        slots.concurrent,
+        room,
     )
+
+
+def slots_here(settings: Settings, trials: int) -> Slots:
+    """How trials will be divided over the cores of this machine."""
+    demand = Demand(settings.concurrent, settings.gpus_per_trial, settings.cpus_per_trial)
+    cores = available_cores()
+    return divide(cores, 0.0, cores * WORKER_MEMORY, demand, trials)
 
 
 def _announcing(backbone: str, progress: Progress | None) -> Callable[[], bool]:

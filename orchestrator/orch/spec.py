@@ -27,6 +27,7 @@ from orch.home import Home
 from orch.settings import Pruner, Sampler, Settings
 from orch.space import Domain, Value
 from orch.training import backbones, examples
+from orch.training.examples import Selection
 from orch.trials import Objective, TrialSpec
 
 METRICS: Mapping[str, str] = {
@@ -132,14 +133,14 @@ class SweepSpec:
 class PlannedSweep:
     """A sweep that is ready to start, and what its first trial will do.
 
-    `examples` counts those of each split, as the dataset's options divide them; `chosen` those
-    that are trained and validated on.
+    `examples` counts those of each split, as the dataset's options divide them; `chosen` are
+    those that are trained and validated on.
     """
 
     spec: SweepSpec
     installed: Installed
     examples: Mapping[str, int]
-    chosen: tuple[int, int]
+    chosen: tuple[Selection, Selection]
     problem: Problem
     strategy: Strategy
     first_plan: Plan
@@ -153,7 +154,7 @@ class _Prepared:
     options: Mapping[str, Value]
     splits: Mapping[str, Split]
     limit: int | None
-    chosen: tuple[int, int]
+    chosen: tuple[Selection, Selection]
     problem: Problem
     strategy: Strategy
     offered: list[Parameter]
@@ -228,9 +229,8 @@ def _prepare(request: SweepRequest, home: Home, progress: Progress) -> _Prepared
     progress(f"reading the layers of {backbone}", 0, None)
     facts = backbones.describe(home, backbone)
     problem = Problem(dataset.facts, facts, len(chosen[0].indices))
-    counts = len(chosen[0].indices), len(chosen[1].indices)
     offered = _offered(strategy, problem, request)
-    return _Prepared(installed, options, splits, limit, counts, problem, strategy, offered)
+    return _Prepared(installed, options, splits, limit, chosen, problem, strategy, offered)
 
 
 def _offered(strategy: Strategy, problem: Problem, request: SweepRequest) -> list[Parameter]:

@@ -7,14 +7,24 @@ search decides, the cluster runs, the director between them records.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from orch import forecast, halts
+from orch import disk, forecast, halts
 from orch.control import Control, holding
 from orch.costs import Expected
 from orch.director import SweepRun, now
-from orch.errors import ClusterError, NotFoundError, OrchError, PluginError, UsageError, first_line
+from orch.errors import (
+    ClusterError,
+    NotFoundError,
+    OrchError,
+    PluginError,
+    StorageError,
+    UsageError,
+    first_line,
+)
+from orch.halts import Halt
 from orch.history import Former
 from orch.home import Home
 from orch.interrupts import Interrupts
@@ -26,6 +36,7 @@ from orch.settings import Settings
 from orch.spec import PlannedSweep, SweepSpec
 from orch.training.checkpoints import Kept
 from orch.training.workbench import Keeping
+from orch_db.errors import DatabaseError, LostSweepError
 from orch_db.queries import Queries
 from orch_db.records import SweepRecord, TrialRecord
 from orch_db.store import Store
@@ -60,6 +71,7 @@ def start(driver: Driver, planned: PlannedSweep, parent: str | None = None) -> N
         InterruptedSweepError: after Ctrl-C, SIGTERM or a request; what ended is recorded.
         ClusterError: Ray could not be started or gave up.
     """
+    _require_room(driver, planned)
     expected = _expected(driver, planned)
     if expected is not None:
         planned = replace(planned, spec=replace(planned.spec, stored_cuts=expected.stored_cuts))
@@ -113,6 +125,14 @@ def _waits(trial: TrialRecord) -> bool:
     return trial.state == "queued"
 
 
+def _require_room(driver: Driver, planned: PlannedSweep) -> None:
+    concurrent = forecast.slots_here(driver.settings, planned.spec.trials).concurrent
+    try:
+        disk.require(disk.need(planned, driver.home, concurrent), driver.home)
+    except (PluginError, UsageError):
+        return  # a strategy that makes no plan is its trials' affair
+
+
 def _expected(driver: Driver, planned: PlannedSweep) -> Expected | None:
     """What it will take, where that is known; a depth that makes no plan is its trial's affair."""
     try:
@@ -148,27 +168,27 @@ def _run(
         OrchError: what `halts.raised` says of the way it stopped.
     """
     spec, interrupts = planned.spec, Interrupts()
-    state, reason = "failed", None
     with interrupts.listen():
         try:
             run = _directed(driver, planned, search(), former, control, interrupts)
             halt = run.gave_up or (run.halt if run.unfinished else None)
-            if halt is not None:
-                state, reason = halt.state, halt.reason
-            elif run.counts.get("completed"):
-                state = "completed"
-        except ClusterError as error:
-            reason = error.message
-            raise _resumable(error, spec) from error
+            driver.store.let_go(*_state(run, halt))
         except Exception as error:
-            reason = first_line(error)
-            raise
-        finally:
-            driver.store.let_go("stopped" if interrupts.draining else state, now(), reason)
+            with suppress(DatabaseError):  # one that refuses all is set right by a resume
+                state = "stopped" if interrupts.draining else "failed"
+                driver.store.let_go(state, now(), first_line(error))
+            raise _resumable(error, spec) from error
     if halt is not None:
-        error = halts.raised(halt, interrupts, spec.id, sum(run.counts.values()), run.spec.trials)
-        if error is not None:
-            raise error
+        stopped = halts.raised(halt, interrupts, spec.id, sum(run.counts.values()), run.spec.trials)
+        if stopped is not None:
+            raise stopped
+
+
+def _state(run: SweepRun, halt: Halt | None) -> tuple[str, str, str | None]:
+    """What is recorded of a run that is over: the sweep's state, the instant, the reason."""
+    if halt is not None:
+        return halt.state, now(), halt.reason
+    return "completed" if run.counts.get("completed") else "failed", now(), None
 
 
 def _directed(
@@ -188,7 +208,7 @@ def _directed(
 
     def lost(error: ClusterError) -> NoReturn:
         driver.store.let_go("failed", now(), error.message)
-        driver.abandon(_resumable(error, spec))
+        driver.abandon(_lost_cluster(error, spec))
 
     with connecting(settings.ray_address, home.logs, lost) as connected:
         from orch.cluster import dispatch  # takes as long as Ray to start
@@ -231,7 +251,17 @@ def director(
     )
 
 
-def _resumable(error: ClusterError, spec: SweepSpec) -> ClusterError:
+def _resumable(error: Exception, spec: SweepSpec) -> Exception:
+    """The same error, saying how to go on where Ray or the database was the reason."""
+    again = f"orch sweeps resume {spec.id[:6]}"
+    if isinstance(error, ClusterError):
+        return _lost_cluster(error, spec)
+    if isinstance(error, DatabaseError) and not isinstance(error, LostSweepError):
+        return StorageError(error.message, f"{error.hint}; then {again}" if error.hint else again)
+    return error
+
+
+def _lost_cluster(error: ClusterError, spec: SweepSpec) -> ClusterError:
     return ClusterError(
         f"{error.message}; what sweep {spec.id[:6]} had finished is saved",
         f"{error.hint or 'orch doctor'}, then orch sweeps resume {spec.id[:6]}",

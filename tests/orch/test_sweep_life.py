@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -262,6 +262,41 @@ def test_a_full_disk_pauses_it_and_costs_nothing(driver: life.Driver) -> None:
     assert (the_sweep(driver).state, states(driver)) == ("paused", ["completed", "queued"])
     assert run(driver, calm) is None
     assert states(driver) == ["completed"] * 3
+
+
+def fill(file: Path) -> None:
+    with suppress(OSError), file.open("wb", buffering=0) as stream:
+        while True:
+            stream.write(b"0" * 1024)
+
+
+@pytest.mark.parametrize("small_disk", ["1m"], indirect=True)
+def test_a_full_database_loses_nothing_and_the_sweep_goes_on(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    it = fake_sweeps.driver(f"sqlite:///{small_disk}/orch.db", home, tmp_path / "ledger")
+    filler = small_disk / "filler"
+
+    def fills(spec: TrialSpec, home: Home) -> Steps:
+        for report in epochs(spec):
+            yield report
+            if spec.number == 1 and not filler.exists():
+                fill(filler)
+        return completed(spec)
+
+    ended = run(it, fills, trials=6)
+    assert isinstance(ended, StorageError)
+    assert ended.exit_code == 5
+    assert "orch.db" in ended.message
+    assert "what was recorded before is safe" in ended.message
+    assert ended.hint.endswith("then orch sweeps resume 012345")
+    assert states(it)[0] == "completed"
+    filler.unlink()
+    assert run(it, calm, trials=6) is None
+    assert states(it) == ["completed"] * 6
+    it.store.close()
+    it.queries.close()
 
 
 # ── what another terminal asks ──────────────────────────────────────────────────────────────

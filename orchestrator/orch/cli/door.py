@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from orch_db.queries import Queries
     from orch_db.store import Store
 
+LOG_BYTES = 10_000_000  # after which a log makes way for a new one; the one before it is kept
+
 
 def enter(**flags: Any) -> tuple[Settings, Home]:
     """The settings, with these flags on top, and the home folder they name."""
@@ -46,8 +48,11 @@ def enter_with_libraries(**flags: Any) -> tuple[Settings, Home]:
 def divert_native_stderr(home: Home) -> None:
     """From here on file descriptor 2 is a log file in home, and `sys.stderr` is where it was."""
     home.logs.mkdir(mode=0o700, exist_ok=True)
+    file = home.logs / "driver.log"
+    if file.exists() and file.stat().st_size > LOG_BYTES:
+        file.replace(home.logs / "driver.log.1")
     screen = os.dup(2)
-    with (home.logs / "driver.log").open("ab") as log:
+    with file.open("ab") as log:
         os.dup2(log.fileno(), 2)
     sys.stderr = os.fdopen(screen, "w", buffering=1, errors="backslashreplace")
 

@@ -8,7 +8,8 @@ from orch import space, views
 from orch.cli import output
 from orch.cli.live import steps
 from orch.costs import Expected
-from orch.forecast import expect
+from orch.disk import need
+from orch.forecast import expect, slots_here
 from orch.home import Home
 from orch.search_space import starting_recipe
 from orch.settings import Settings
@@ -21,9 +22,12 @@ def show_plan(planned: PlannedSweep, settings: Settings, home: Home, as_json: bo
     with steps() as progress:
         expected = expect(planned, settings, home, progress)
     assert expected is not None
+    needed = need(planned, home, slots_here(settings, spec.trials).concurrent)
     if as_json:
         document = {**spec.to_json(), "first_plan": asdict(planned.first_plan)}
-        output.print_json(views.document(dry_run=True, **document, expected=asdict(expected)))
+        output.print_json(
+            views.document(dry_run=True, **document, expected=asdict(expected), disk=asdict(needed))
+        )
         return
     rows = [
         ("dataset", f"{spec.dataset} {spec.dataset_digest[:12]}"),
@@ -41,6 +45,7 @@ def show_plan(planned: PlannedSweep, settings: Settings, home: Home, as_json: bo
         ("trials", f"{spec.trials}{_size(planned)}"),
         ("search", f"{spec.sampler}, pruner {spec.pruner}, seed {spec.seed}"),
         ("home", str(home.root)),
+        ("disk", f"{output.size(needed.total)} needed at least, {output.size(needed.free)} free"),
     ]
     output.show_table(("sweep", "(dry run: nothing was started)"), rows)
     print()
