@@ -51,7 +51,7 @@ def test_a_cluster_that_does_not_answer(tmp_path: Path) -> None:
 
     with (
         pytest.raises(ClusterError, match=r"127.0.0.1:9 did not answer") as caught,
-        connecting("127.0.0.1:9", tmp_path) as connected,
+        connecting("127.0.0.1:9", tmp_path, lambda error: None) as connected,
     ):
         connected()
     assert caught.value.exit_code == 7

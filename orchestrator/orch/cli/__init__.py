@@ -18,11 +18,14 @@ def main() -> None:
 def run(arguments: list[str], debug: bool = False) -> int:
     """Run one command and return its exit code; every error becomes one line on stderr."""
     from orch.cli.app import app
-    from orch.errors import OrchError
+    from orch.errors import InterruptedSweepError, OrchError
     from orch_db.errors import DatabaseError, NotUniqueError
 
     try:
         return int(app(arguments, prog_name="orch", standalone_mode=False) or 0)
+    except InterruptedSweepError as error:  # as its user wished
+        complain(error.message, error.hint, "")
+        return error.exit_code
     except OrchError as error:
         code, message, hint = error.exit_code, error.message, error.hint
     except DatabaseError as error:
@@ -64,10 +67,10 @@ def _help_of(error: Exception) -> str:
     return f"{context.command_path} --help" if context is not None else "orch --help"
 
 
-def complain(message: str, hint: str) -> None:
+def complain(message: str, hint: str, what: str = "error: ") -> None:
     """Print an error, and what to do next, to stderr."""
     from orch.cli.output import clean
 
-    print(f"error: {clean(message, lines=True)}", file=sys.stderr)
+    print(f"{what}{clean(message, lines=True)}", file=sys.stderr)
     if hint:
         print(f"  try: {clean(hint)}", file=sys.stderr)

@@ -51,9 +51,10 @@ def failures(trials: Sequence[TrialRecord]) -> None:
 
 def next_commands(record: SweepRecord, best: TrialRecord | None) -> None:
     """Say, on stderr, what may be typed next."""
+    if best is None:
+        return
     output.say(f"\nsweep {record.id[:6]} is saved. Next:")
-    if best is not None:
-        output.say(f"  orch trials show {best.id[:6]}")
+    output.say(f"  orch trials show {best.id[:6]}")
     output.say(f"  orch leaderboard {record.dataset}")
     if record.state == "stopped":
         output.say(f"  orch sweeps resume {record.id[:6]}")
