@@ -35,7 +35,7 @@ from orch.testing import TINY_BACKBONE
 from orch.training.examples import Selection
 from orch.trials import EpochReport, Objective, TrialOutcome, TrialSpec
 from orch_db.queries import Queries
-from orch_db.records import EpochRecord, TrialRecord
+from orch_db.records import EpochRecord, SweepRecord, TrialRecord
 from orch_db.store import Store
 
 PLANNED_ID = "0123456789ab"
@@ -76,6 +76,14 @@ def planned(trials: int, epochs: int, identity: str = PLANNED_ID, **changes: Any
         Selection("validation", "t", np.arange(9)),
     )
     return PlannedSweep(spec, installed, {}, roles, problem, strategy, plan)
+
+
+def record(made: PlannedSweep) -> SweepRecord:
+    """The row of a planned sweep."""
+    spec = made.spec
+    words = (spec.id, spec.name, "queued", spec.dataset, spec.strategy, spec.backbone)
+    objective = (spec.objective.metric, spec.objective.direction)
+    return SweepRecord(*words, *objective, spec.board, spec.to_json(), {}, None, "2026-01-01")
 
 
 def steps(spec: TrialSpec, home: Home) -> Generator[EpochReport, None, TrialOutcome]:
