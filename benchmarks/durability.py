@@ -20,8 +20,7 @@ from pathlib import Path
 import psutil
 from workload import machine, table
 
-TESTS = str(Path(__file__).parent.parent / "tests")
-sys.path.append(TESTS)
+sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
 import fake_sweeps
 from postgresql_server import running
@@ -84,7 +83,7 @@ class _Memory(fake_sweeps.Silent):
 
 def _sweep(folder: Path, options: argparse.Namespace) -> None:
     os.environ["FAKE_SECONDS"] = str(options.seconds)
-    os.environ["PYTHONPATH"] = os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")])
+    os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[-1], os.environ.get("PYTHONPATH", "")])
     home, memory = Home(folder / "home"), _Memory()
     driver = fake_sweeps.driver(
         f"sqlite:///{folder}/sweep.db", home, folder / "ledger", concurrent=options.workers
