@@ -188,6 +188,7 @@ class _Schedule(FIFOScheduler):
     def __init__(self, adapter: _Adapter) -> None:
         super().__init__()
         self._adapter = adapter
+        self._ended: Any = None
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Any) -> str:
         go_on = True
@@ -200,9 +201,18 @@ class _Schedule(FIFOScheduler):
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: Any) -> None:
         if "outcome" in result:
             self._adapter.outcome(trial, result["outcome"])
+        if self._ended is not None:
+            _forget(self._ended)
+        self._ended = trial
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         self._adapter.lost(trial, _reason(trial))
+
+
+def _forget(trial: Any) -> None:
+    """Drop what Tune remembers of the results of a trial that is over: the database has them."""
+    told = trial.run_metadata
+    told.metric_analysis, told.metric_n_steps, told.last_result = {}, {}, {}
 
 
 _TELLING = re.compile("died|dead|low on memory")
