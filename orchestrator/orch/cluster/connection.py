@@ -58,7 +58,7 @@ def connecting(
     head is lost, what was started here is killed and `on_lost` called from a thread of its own:
     Ray ends this process some seconds later, whatever it does.
     """
-    others = set(_children())
+    others: set[psutil.Process] = set()
 
     def ours() -> list[psutil.Process]:
         return [] if address else [each for each in _children() if each not in others]
@@ -71,13 +71,14 @@ def connecting(
         _reaper() as orphans,
         ThreadPoolExecutor(1, thread_name_prefix="ray") as background,
     ):
+        others.update(_children())
         started = background.submit(_connect, address, orphans)
         try:
             with head.watching(lost) as watch:
 
                 def connected() -> Resources:
                     there = started.result()
-                    watch(head.at(address) if address else head.of_processes(_head()))
+                    watch(head.at(address) if address else head.of_processes(_head(ours())))
                     return there.resources
 
                 yield connected
@@ -90,8 +91,8 @@ def connecting(
                 _keep_logs(started.result().session, logs / "ray")
 
 
-def _head() -> list[psutil.Process]:
-    return [each for each in _children() if each.name() in ("gcs_server", "raylet")]
+def _head(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [each for each in processes if each.name() in ("gcs_server", "raylet")]
 
 
 def _called(address: str) -> str:
