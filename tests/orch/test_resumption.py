@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -229,7 +229,7 @@ def moody(spec: TrialSpec, home: Home) -> Generator[EpochReport, None, TrialOutc
 
 
 @pytest.fixture
-def paused(orch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def paused(orch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The id of a sweep that paused after one of its three trials."""
 
     def alone(it: life.Driver, *rest: Any) -> Any:
@@ -243,7 +243,7 @@ def paused(orch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     ran = orch("sweep", "digits", *words)
     assert ran.code == 5, ran.err
     full.unlink()
-    yield rows("SELECT id FROM sweeps")[0][0]
+    return rows("SELECT id FROM sweeps")[0][0]
 
 
 def rows(query: str) -> list[Any]:
@@ -284,8 +284,8 @@ def test_what_changed_is_refused_and_forked(orch: Any, paused: str) -> None:
     (former,) = rows(f"SELECT params FROM trials WHERE sweep_id = '{paused}' AND score IS NOT NULL")
     (first,) = rows(f"SELECT params FROM trials WHERE sweep_id != '{paused}' AND number = 0")
     assert first == former, "it begins with the best of its parent"
-    (fork,) = rows("SELECT id FROM sweeps WHERE parent IS NOT NULL")[0]
-    assert paused[:6] in orch("sweeps", "show", fork).out
+    (other,) = rows("SELECT id FROM sweeps WHERE parent IS NOT NULL")[0]
+    assert paused[:6] in orch("sweeps", "show", other).out
 
 
 def test_a_cancelled_sweep_is_forked_only(orch: Any, paused: str) -> None:
