@@ -34,6 +34,7 @@ from orch.spec import PlannedSweep, SweepSpec
 from orch.testing import TINY_BACKBONE
 from orch.training.examples import Selection
 from orch.trials import EpochReport, Objective, TrialOutcome, TrialSpec
+from orch_db.errors import DatabaseError
 from orch_db.queries import Queries
 from orch_db.records import EpochRecord, SweepRecord, TrialRecord
 from orch_db.store import Store
@@ -203,8 +204,8 @@ def main() -> None:
         setattr(life, "_directed", alone)  # noqa: B010
     made = planned(options.trials, options.epochs, options.id)
     home = Home(Path(os.environ["ORCH_HOME"]))
-    it = driver(options.url, home, options.ledger, concurrent=options.concurrent)
     try:
+        it = driver(options.url, home, options.ledger, concurrent=options.concurrent)
         if it.queries.sweep(options.id) is None:
             life.start(it, made)
         else:
@@ -212,6 +213,9 @@ def main() -> None:
     except OrchError as error:
         print(f"{error.message} → {error.hint}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except DatabaseError as error:
+        print(f"{error.message} → {error.hint}", file=sys.stderr)
+        sys.exit(5)
 
 
 if __name__ == "__main__":

@@ -71,3 +71,26 @@ def test_files_and_functions_stay_small(path: Path) -> None:
 def test_names_say_what_things_are() -> None:
     banned = {"utils", "util", "base", "manager", "helpers", "common", "misc"}
     assert not [path for path in SOURCES if path.stem in banned]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_error_is_caught_unnamed_or_dropped(path: Path) -> None:
+    """What may be dropped is named in `contextlib.suppress`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"line {node.lineno}: a bare except"
+            assert not all(map(says_nothing, node.body)), f"line {node.lineno}: it does nothing"
+
+
+def says_nothing(statement: ast.stmt) -> bool:
+    constant = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return isinstance(statement, ast.Pass) or constant
+
+
+@pytest.mark.parametrize(
+    ("body", "nothing"), [("pass", True), ("...", True), ("continue", False), ("raise", False)]
+)
+def test_what_does_nothing_is_told_apart(body: str, nothing: bool) -> None:
+    (loop,) = ast.parse(f"while True:\n    {body}").body
+    assert isinstance(loop, ast.While)
+    assert says_nothing(loop.body[0]) == nothing

@@ -88,3 +88,14 @@ def test_the_model_card_gives_the_shipped_file() -> None:
     folder = ROOT / "orchestrator" / "orch" / "training" / "weights"
     size = (folder / "vgg-mini.weights.h5").stat().st_size
     assert f"{size:,} bytes" in (folder / "vgg-mini.md").read_text()
+
+
+def test_every_test_that_reliability_names_exists() -> None:
+    rows = re.findall(
+        r"^\| .* \| .* \| `(tests/\S+\.py)::(\w+)` \|$",
+        (ROOT / "docs" / "reliability.md").read_text(),
+        re.M,
+    )
+    assert len(rows) > 40
+    for file, name in rows:
+        assert re.search(rf"^def {name}\(", (ROOT / file).read_text(), re.M), f"{file}::{name}"

@@ -32,6 +32,10 @@ class FullError(DatabaseError):
     """No space is left for the database."""
 
 
+class BrokenDiskError(DatabaseError):
+    """The disk failed to read or write."""
+
+
 class NotADatabaseError(DatabaseError):
     """The file is something else; it was not touched."""
 

@@ -22,7 +22,7 @@ from orch_db.records import (
     TrialRecord,
 )
 from orch_db.tables import Attempt, Epoch, Sweep, Trial
-from orch_db.transitions import Instant
+from orch_db.transitions import LONGEST_HOLD, Instant
 
 RETRY_SECONDS = 10.0  # whoever reads is waiting
 
@@ -202,7 +202,7 @@ class Queries:
 
 def _state(row: Mapping[str, Any], now: float) -> str:
     """A sweep's state; one whose driver has not been heard of for too long is interrupted."""
-    alive = row["held_until"] is not None and row["held_until"] >= now
+    alive = row["held_until"] is not None and now <= row["held_until"] <= now + LONGEST_HOLD
     return "interrupted" if row["state"] == "running" and not alive else row["state"]
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL
 
 from orch_db.errors import (
+    BrokenDiskError,
     DatabaseError,
     FullError,
     LockedError,
@@ -81,7 +82,11 @@ def translate(text: str, where: str) -> DatabaseError:
         return ReadOnlyError(
             f"{where} cannot be written; {safe}", f"check its owner and mode: ls -l {where}"
         )
-    if "full" in text or "disk I/O" in text:
+    if "disk I/O" in text:
+        return BrokenDiskError(
+            f"{where}: {text}; {safe}", "see what the disk says: dmesg; then orch db check"
+        )
+    if "full" in text:
         return FullError(f"{where}: {text}; {safe}", "free some space, then run the same again")
     if "not a database" in text:
         return NotADatabaseError(

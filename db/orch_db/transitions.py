@@ -27,6 +27,7 @@ from orch_db.tables import Attempt, Base, Epoch, Sweep, Trial
 
 OPEN = ("queued", "running")  # states of a trial that has not ended
 FINAL = ("completed", "cancelled")  # states of a sweep that has nothing left to run
+LONGEST_HOLD = 600.0  # seconds; a deadline further off was set before the clock was put back
 
 
 class Instant(GenericFunction[float]):
@@ -67,6 +68,7 @@ def take(
         Sweep.holder.is_(None),
         Sweep.holder.in_([holder, *([dead] if dead else [])]),
         Sweep.held_until < Instant(),
+        Sweep.held_until > Instant() + LONGEST_HOLD,
     )
     taken = connection.execute(
         update(Sweep)
@@ -154,7 +156,8 @@ def request(connection: Connection, sweep_id: str, wanted: str, instant: str) ->
 
     A sweep that nobody runs can be cancelled at once.
     """
-    held = Sweep.holder.is_not(None), Sweep.held_until >= Instant()
+    until = Sweep.held_until
+    held = Sweep.holder.is_not(None), until.between(Instant(), Instant() + LONGEST_HOLD)
     asked = connection.execute(
         update(Sweep).where(Sweep.id == sweep_id, *held).values(request=wanted)
     )

@@ -56,9 +56,11 @@ def expect(
 
 
 def slots_here(settings: Settings, trials: int) -> Slots:
-    """How trials will be divided over the cores of this machine."""
-    demand = Demand(settings.concurrent, settings.gpus_per_trial, settings.cpus_per_trial)
+    """How trials would be divided over the cores of this machine, whatever it lacks of what they
+    ask for: a cluster elsewhere may have it, and GPUs are not counted.
+    """
     cores = available_cores()
+    demand = Demand(settings.concurrent, cpus_per_trial=min(settings.cpus_per_trial, cores))
     return divide(cores, 0.0, cores * WORKER_MEMORY, demand, trials)
 
 

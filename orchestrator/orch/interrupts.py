@@ -1,4 +1,6 @@
-"""Ctrl-C once drains, twice stops, three times kills; SIGTERM counts the same."""
+"""Ctrl-C once drains, twice stops, three times kills; SIGTERM counts the same, and so does a
+terminal that is closed, unless `nohup` had it ignored.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass
@@ -28,8 +32,10 @@ class Interrupts:
 
     @contextmanager
     def listen(self) -> Generator[None]:
-        """Count SIGINT and SIGTERM instead of dying of them; a third one kills as usual."""
-        former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        """Count signals instead of dying of them; a third one kills as usual."""
+        former = {number: signal.getsignal(number) for number in SIGNALS}
+        if former[signal.SIGHUP] == signal.SIG_IGN:
+            del former[signal.SIGHUP]
 
         def note(number: int, _: Any) -> None:
             self.count += 1

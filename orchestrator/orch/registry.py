@@ -58,7 +58,7 @@ def blaming(kind: str, name: str) -> Generator[None]:
         yield
     except OrchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"the {kind} {name!r} raised {type(error).__name__}: {first_line(error)}"
         ) from error
@@ -83,7 +83,7 @@ def _load(group: str, kind: str, name: str, options: Mapping[str, Value]) -> Any
         )
     try:
         plugin = found[name].load()(**options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _broken(group, name, f"{type(error).__name__}: {error}") from error
     api = getattr(plugin, "api", None)
     if api != API:

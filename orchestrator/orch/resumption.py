@@ -13,7 +13,7 @@ from orch.home import Home
 from orch.provenance import versions
 from orch.settings import Settings
 from orch.space import render_value
-from orch.spec import PlannedSweep, SweepRequest, SweepSpec, parameter_names, plan_sweep
+from orch.spec import PlannedSweep, SweepRequest, SweepSpec, allowed_today, plan_sweep
 from orch_db.records import SweepRecord, TrialRecord
 
 
@@ -54,7 +54,8 @@ def fork(
 ) -> PlannedSweep:
     """A new sweep with the words of another and today's data, weights and plugins.
 
-    It begins with the best configuration of the other, where that still is in its space.
+    Parameters that are gone, or may not be what they were, are searched as by default. It begins
+    with the best configuration of the other, where that still is in its space.
     """
     former = SweepSpec.from_json(record.spec)
     planned = _planned_today(former, settings, home, progress)
@@ -66,7 +67,15 @@ def fork(
             planned.spec.first.items(), map(domains.__getitem__, planned.spec.first), strict=True
         )
     }
-    return replace(planned, spec=replace(planned.spec, first=first, trials=former.trials))
+    same = planned.spec.space == former.space
+    spec = replace(
+        planned.spec,
+        first=first,
+        trials=former.trials,
+        recipe=former.recipe if same else None,
+        shortened=former.shortened,
+    )
+    return replace(planned, spec=spec)
 
 
 def _planned_today(
@@ -82,8 +91,12 @@ def _planned_today(
         spec.objective.metric,
         options={name: render_value(value) for name, value in spec.dataset_options.items()},
     )
-    offered = parameter_names(request, home, progress)
-    stated = {name: text for name, text in spec.space.items() if name in offered}
+    allowed = allowed_today(request, home, progress)
+    stated = {
+        name: text
+        for name, text in spec.space.items()
+        if name in allowed and space.within(space.parse(text), allowed[name])
+    }
     chosen = replace(
         settings, sampler=spec.sampler, pruner=spec.pruner, seed=spec.seed, keep=spec.keep
     )
@@ -105,3 +118,6 @@ def _differences(record: SweepRecord, then: SweepSpec, today: SweepSpec) -> Iter
         yield f"parameter {name} is new"
     for name in sorted(then.space.keys() - today.space.keys()):
         yield f"parameter {name} is gone"
+    for name in sorted(today.space.keys() & then.space.keys()):
+        if today.space[name] != then.space[name]:
+            yield f"parameter {name} was {then.space[name]}, now {today.space[name]}"

@@ -205,13 +205,14 @@ def plan_sweep(
     )
 
 
-def parameter_names(request: SweepRequest, home: Home, progress: Progress) -> frozenset[str]:
-    """The parameters that the request's strategy has today, whatever the request's space says.
+def allowed_today(request: SweepRequest, home: Home, progress: Progress) -> dict[str, Domain]:
+    """The parameters that the request's strategy has today with all that each may be, whatever
+    the request's space says.
 
     Raises:
         NotFoundError, UsageError, DataError, PluginError: as `plan_sweep`.
     """
-    return frozenset(each.name for each in _prepare(request, home, progress).offered)
+    return {each.name: each.allowed for each in _prepare(request, home, progress).offered}
 
 
 def _prepare(request: SweepRequest, home: Home, progress: Progress) -> _Prepared:

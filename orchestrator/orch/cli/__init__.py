@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -22,7 +23,10 @@ def run(arguments: list[str], debug: bool = False) -> int:
     from orch_db.errors import DatabaseError, NotUniqueError
 
     try:
-        return int(app(arguments, prog_name="orch", standalone_mode=False) or 0)
+        code = int(app(arguments, prog_name="orch", standalone_mode=False) or 0)
+        if code == 130:  # Typer's answer to Ctrl-C
+            raise KeyboardInterrupt
+        return code
     except InterruptedSweepError as error:  # as its user wished
         complain(error.message, error.hint, "")
         return error.exit_code
@@ -31,14 +35,17 @@ def run(arguments: list[str], debug: bool = False) -> int:
     except DatabaseError as error:
         code = 2 if isinstance(error, NotUniqueError) else 5
         message, hint = error.message, error.hint
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  Python flushes it once more at exit
+    except SystemExit:  # Click's answer where nobody reads the output any more
         return 141
     except Exception as error:
         usage = usage_error(error)
         if usage is not None:
             return usage
-        code, message, hint = 1, f"this is a bug in orch: {type(error).__name__}: {error}", REPORT
+        code, message, hint = of_system(error) or (
+            1,
+            f"this is a bug in orch: {type(error).__name__}: {error}",
+            REPORT,
+        )
     except KeyboardInterrupt:
         code, message, hint = 130, "interrupted; nothing was left half done", ""
     if debug:
@@ -47,6 +54,24 @@ def run(arguments: list[str], debug: bool = False) -> int:
         traceback.print_exc()
     complain(message, hint)
     return code
+
+
+def of_system(error: Exception) -> tuple[int, str, str] | None:
+    """Exit code, message and hint where the system refused what every command needs."""
+    number = error.errno if isinstance(error, OSError) else None
+    helps = {
+        errno.EMFILE: "ulimit -n 4096, then the same again",
+        errno.ENFILE: "close other programs, then the same again",
+        errno.ENOSPC: "free some space, then the same again",
+        errno.EDQUOT: "free some space, then the same again",
+        errno.EIO: "see what the disk says: dmesg; then the same again",
+        errno.EROFS: "orch doctor",
+    }
+    if number not in helps:
+        return None
+    where = f"{getattr(error, 'filename', None) or 'the system'}: "
+    safe = "; what was recorded before is safe"
+    return 5, f"{where}{os.strerror(number)}{safe}", helps[number]
 
 
 def usage_error(error: Exception) -> int | None:
