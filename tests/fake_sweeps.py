@@ -1,7 +1,7 @@
 """Sweeps through the real Ray, Tune, Optuna and database whose trials train nothing.
 
 As a script it is a driver to be killed: `python fake_sweeps.py URL LEDGER --trials 6 …` starts a
-sweep, and with `--resume ID` goes on with one. Whatever the database has acknowledged is appended
+sweep, or goes on with it where it is there. Whatever the database has acknowledged is appended
 to LEDGER, a file outside the product.
 """
 
@@ -171,7 +171,8 @@ def alone(
     it: life.Driver, made: PlannedSweep, search: Search, former: Former, *rest: Any
 ) -> SweepRun:
     """Take the place of Ray: one trial after the other in this process."""
-    run = life.director(it, made, search, *rest, 1)
+    control, interrupts, _ = rest
+    run = life.director(it, made, search, control, interrupts, 1)
     run.recall(former)
     while isinstance(spec := run.next_trial(), TrialSpec):
         run.on_start(spec.number)

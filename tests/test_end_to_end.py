@@ -183,8 +183,10 @@ def test_trials_that_fail_are_rows_and_the_sweep_goes_on(command, tmp_path: Path
     stacks = Path(message.rpartition("see ")[2])
     assert "moody.py" in stacks.read_text(), "the stacks name the line that hangs"
     tries = dict(rows(home, "SELECT failure_kind, count(*) FROM attempts GROUP BY 1"))
-    assert tries == {None: 1, "plugin": 1, "not finite": 1, "hung": 1, "worker lost": 4}
+    assert tries == {None: 1, "plugin": 1, "not finite": 1, "hung": 2, "worker lost": 4}
     assert "is tried again (attempt 4)  worker lost" in err
+    assert "raylet" not in err + out
+    assert "tune.py" not in err + out
     assert not left_behind(process.pid)
 
 
@@ -227,6 +229,41 @@ def test_one_interrupt_drains_and_the_rest_is_resumed(command, tmp_path: Path) -
     code, _, err = finish(command("sweeps", "resume", sweep[:6]))
     assert code == 2
     assert "has completed" in err
+
+
+def test_sigterm_is_one_interrupt(command, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    process = command("sweep", "digits", "--trials", "40", "-S", "epochs=2",
+                      "-S", "frozen_layers=26", "--pruner", "none")  # fmt: skip
+    wait_for_epoch(home, process)
+    process.terminate()
+    code, _, err = finish(process)
+    assert code == 143, err
+    assert "orch sweeps resume" in err
+    assert not left_behind(process.pid)
+    assert rows(home, "SELECT state FROM sweeps") == [("stopped",)]
+    assert "running" not in dict(rows(home, "SELECT state, 1 FROM trials"))
+
+
+def test_a_paused_trial_goes_on_after_its_epoch(command, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    process = command("sweep", "digits", "--trials", "2", "-S", "epochs=60",
+                      "-S", "frozen_layers=22", "--pruner", "none")  # fmt: skip
+    wait_for_epoch(home, process)
+    sweep = rows(home, "SELECT id FROM sweeps")[0][0]
+    assert finish(command("sweeps", "pause", sweep))[0] == 0
+    code, _, err = finish(process)
+    assert (code, "was paused" in err) == (130, True), err
+    before = dict(rows(home, "SELECT trial_id, max(epoch) FROM epochs GROUP BY trial_id"))
+    saved = {path.stem for path in (home / "checkpoints" / "running").glob("*.npz")}
+    assert set(before) == saved
+    code, _, err = finish(command("sweeps", "resume", sweep))
+    assert code == 0, err
+    first = "SELECT trial_id, min(epoch) FROM epochs WHERE attempt > 1 GROUP BY trial_id"
+    after = dict(rows(home, first))
+    assert {trial: after[trial] for trial in before} == {
+        trial: epoch + 1 for trial, epoch in before.items()
+    }
 
 
 def test_time_that_is_up_keeps_what_there_is(command, tmp_path: Path) -> None:

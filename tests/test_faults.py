@@ -419,7 +419,7 @@ def test_fewer_cores_than_were_asked_for_are_said_and_cost_nothing(
     it = fake_sweeps.driver(url, home, tmp_path / "ledger", cpus_per_trial=4)
     life.start(it, planned(2, epochs=3))
     before = it.queries.trials(PLANNED_ID)
-    it.store.extend(PLANNED_ID, 4)
+    it.store.extend(PLANNED_ID, 2, 4)
     cores = 1
     with pytest.raises(UsageError) as caught:
         life.resume(it, planned(4, epochs=3))

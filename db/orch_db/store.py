@@ -84,23 +84,31 @@ class Store:
         sweep_id, holder = self._mine
         self._write(lambda c: transitions.renew(c, sweep_id, holder, seconds))
 
-    def let_go(self, state: str, instant: str, reason: str | None = None) -> None:
-        """End this run of the sweep; what did not end is queued again, or cancelled with it."""
-        sweep_id, holder = self._mine
-        self._write(lambda c: transitions.let_go(c, sweep_id, holder, state, instant, reason))
+    def let_go(
+        self, state: str, instant: str, reason: str | None = None, trials: int | None = None
+    ) -> None:
+        """End this run of the sweep; what did not end is queued again, or cancelled with it.
+
+        One that completed `trials`, but was extended meanwhile, has stopped.
+        """
+        mine = self._mine
+        self._write(lambda c: transitions.let_go(c, *mine, state, instant, reason, trials))
 
     def interrupt(self, how: str, instant: str) -> None:
         """Queue the sweep's running trials again; their attempts end as `how`."""
         sweep_id, _ = self._mine
-        self._write(lambda c: transitions.interrupt(c, sweep_id, how, instant))
+        self._fenced(lambda c: transitions.interrupt(c, sweep_id, how, instant))
 
-    def request(self, sweep_id: str, wanted: str, instant: str) -> bool:
-        """Ask the driver of a sweep to pause, stop or cancel; False where none runs it."""
-        return self._write(lambda c: transitions.request(c, sweep_id, wanted, instant))
+    def request(self, sweep_id: str, wanted: str, instant: str, dead: str | None = None) -> bool:
+        """Ask the driver of a sweep to pause, stop or cancel; False where none runs it.
 
-    def extend(self, sweep_id: str, trials: int) -> None:
-        """Give a sweep so many trials in all."""
-        self._write(lambda c: transitions.extend(c, sweep_id, trials))
+        `dead` names a driver that is known to be gone.
+        """
+        return self._write(lambda c: transitions.request(c, sweep_id, wanted, instant, dead))
+
+    def extend(self, sweep_id: str, former: int, trials: int) -> bool:
+        """Give a sweep so many trials in all; False where it has not the `former` number now."""
+        return self._write(lambda c: transitions.extend(c, sweep_id, former, trials))
 
     # trials
 
@@ -124,9 +132,14 @@ class Store:
         """Record how an attempt was lost and queue the next; False for a stale attempt."""
         return self._fenced(lambda c: transitions.again(c, trial, _storable(values)))
 
-    def retry_failed(self, sweep_id: str, kinds: tuple[str, ...] = ()) -> int:
-        """Queue failed trials again, those of some classes or all; returns how many."""
-        return self._write(lambda c: transitions.retry_failed(c, sweep_id, kinds))
+    def retry_failed(
+        self, sweep_id: str, kinds: tuple[str, ...] = (), dead: str | None = None
+    ) -> int:
+        """Queue failed trials again, those of some classes or all; returns how many.
+
+        0 while a driver runs the sweep that is not `dead`.
+        """
+        return self._write(lambda c: transitions.retry_failed(c, sweep_id, kinds, dead))
 
     # transactions
 

@@ -121,11 +121,18 @@ def let_go(
     state: str,
     instant: str,
     reason: str | None,
+    trials: int | None,
 ) -> None:
-    """End a run of a sweep: what did not end is queued again, or cancelled with the sweep."""
+    """End a run of a sweep: what did not end is queued again, or cancelled with the sweep.
+
+    One that completed `trials`, but was extended meanwhile, has stopped.
+    """
     mine = Sweep.id == sweep_id, Sweep.holder == holder
-    if connection.execute(select(Sweep.id).where(*mine)).first() is None:
+    found = connection.execute(select(Sweep.spec).where(*mine).with_for_update()).first()
+    if found is None:
         return  # done before, or another driver's
+    if state == "completed" and trials is not None and found.spec["trials"] > trials:
+        state = "stopped"
     interrupt(connection, sweep_id, "interrupted", instant)
     if state == "cancelled":
         _cancel_trials(connection, sweep_id, instant)
@@ -151,15 +158,16 @@ def interrupt(connection: Connection, sweep_id: str, how: str, instant: str) -> 
     )
 
 
-def request(connection: Connection, sweep_id: str, wanted: str, instant: str) -> bool:
-    """Ask the driver of a sweep for something; False where none runs it.
+def request(
+    connection: Connection, sweep_id: str, wanted: str, instant: str, dead: str | None
+) -> bool:
+    """Ask the driver of a sweep for something; False where none runs it, or one that is `dead`.
 
     A sweep that nobody runs can be cancelled at once.
     """
-    until = Sweep.held_until
-    held = Sweep.holder.is_not(None), until.between(Instant(), Instant() + LONGEST_HOLD)
+    connection.execute(select(Sweep.id).where(Sweep.id == sweep_id).with_for_update())
     asked = connection.execute(
-        update(Sweep).where(Sweep.id == sweep_id, *held).values(request=wanted)
+        update(Sweep).where(Sweep.id == sweep_id, *_held(dead)).values(request=wanted)
     )
     if asked.rowcount == 1:
         return True
@@ -174,8 +182,17 @@ def request(connection: Connection, sweep_id: str, wanted: str, instant: str) ->
     return False
 
 
-def extend(connection: Connection, sweep_id: str, trials: int) -> None:
+def _held(dead: str | None) -> tuple[ColumnElement[bool], ...]:
+    """The sweep, where a driver runs it that is not known to be dead."""
+    until = Sweep.held_until
+    alive = Sweep.holder.is_not(None), until.between(Instant(), Instant() + LONGEST_HOLD)
+    return (*alive, Sweep.holder != dead) if dead else alive
+
+
+def extend(connection: Connection, sweep_id: str, former: int, trials: int) -> bool:
     """Give a sweep so many trials in all; one that had completed may go on.
+
+    False where it has another number than the `former` by now.
 
     Raises:
         NotFoundError: there is no such sweep.
@@ -185,12 +202,15 @@ def extend(connection: Connection, sweep_id: str, trials: int) -> None:
     ).first()
     if found is None:
         raise NotFoundError(f"no sweep {sweep_id}")
+    if found.spec["trials"] != former:
+        return bool(found.spec["trials"] == trials)  # True where the same is sent again
     state = "stopped" if found.state == "completed" else found.state
     connection.execute(
         update(Sweep)
         .where(Sweep.id == sweep_id)
         .values(spec={**found.spec, "trials": trials}, state=state)
     )
+    return True
 
 
 def _cancel_trials(connection: Connection, sweep_id: str, instant: str) -> None:
@@ -250,8 +270,16 @@ def again(connection: Connection, trial: TrialRecord, values: Mapping[str, Any])
     return queued.rowcount == 1 or _ended_so(connection, trial, "lost")
 
 
-def retry_failed(connection: Connection, sweep_id: str, kinds: tuple[str, ...]) -> int:
-    """Queue the failed trials of a sweep again, those of some classes or all; returns how many."""
+def retry_failed(
+    connection: Connection, sweep_id: str, kinds: tuple[str, ...], dead: str | None
+) -> int:
+    """Queue the failed trials of a sweep again, those of some classes or all; returns how many.
+
+    0 where a driver runs it that is not `dead`: it would not see them.
+    """
+    connection.execute(select(Sweep.id).where(Sweep.id == sweep_id).with_for_update())
+    if connection.execute(select(Sweep.id).where(Sweep.id == sweep_id, *_held(dead))).first():
+        return 0
     of_kind = Trial.failure_kind.in_(kinds) if kinds else Trial.failure_kind.is_not(None)
     queued = connection.execute(
         update(Trial)

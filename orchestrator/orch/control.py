@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -23,6 +23,7 @@ from orch.errors import UsageError
 from orch.home import Home, locked
 from orch_db.errors import DatabaseError, LostSweepError
 from orch_db.queries import Queries
+from orch_db.records import SweepRecord
 from orch_db.store import Store
 
 HOLD_SECONDS = 60.0  # a driver that was not heard of for so long has lost its sweep
@@ -34,11 +35,20 @@ _HOLDING: set[str] = set()  # by this process: machine:process:token
 
 @dataclass
 class Control:
-    """What the driver is told while it runs: requests, a new number of trials, a lost hold."""
+    """What the driver is told while it runs: requests, a new number of trials, a lost hold.
+
+    One thread writes, single values that another reads.
+    """
 
     request: str | None = None
     trials: int | None = None
     lost: DatabaseError | None = None
+    renewed: float = field(default_factory=time.monotonic)
+
+    @property
+    def overdue(self) -> bool:
+        """True when the hold was not renewed for so long that others may take over soon."""
+        return time.monotonic() - self.renewed >= GIVE_UP_SECONDS
 
 
 @contextmanager
@@ -73,8 +83,7 @@ def _alone(sweep_id: str, home: Home) -> Generator[None]:
 
 def _take(store: Store, queries: Queries, sweep_id: str, name: str) -> None:
     record = queries.sweep(sweep_id)
-    former = record.holder if record else None
-    dead = former if former and _is_gone(former) else None
+    dead = dead_holder(record) if record else None
     other = store.take(sweep_id, name, HOLD_SECONDS, dead)
     if other is not None:
         raise _taken(sweep_id, other.rpartition(":")[0])
@@ -99,8 +108,24 @@ def _is_gone(holder: str) -> bool:
     machine, process, _ = holder.rsplit(":", 2)
     if machine != _machine():
         return False
-    here = int(process) == os.getpid()
-    return holder not in _HOLDING if here else not psutil.pid_exists(int(process))
+    if int(process) == os.getpid():
+        return holder not in _HOLDING
+    try:
+        return psutil.Process(int(process)).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def dead_holder(record: SweepRecord) -> str | None:
+    """The driver that holds a sweep, where it is known to be gone."""
+    return record.holder if record.holder and _is_gone(record.holder) else None
+
+
+def as_it_is(record: SweepRecord) -> SweepRecord:
+    """A sweep as it is: one that runs, but whose driver is known to be gone, is interrupted."""
+    if record.state == "running" and dead_holder(record):
+        return replace(record, state="interrupted")
+    return record
 
 
 class _Holder(threading.Thread):
@@ -114,19 +139,21 @@ class _Holder(threading.Thread):
 
     def run(self) -> None:
         """Look every second; renew every fifteen."""
-        renewed = time.monotonic()
-        while not self._over.wait(OBEY_SECONDS) and self.control.lost is None:
+        control = self.control
+        while not self._over.wait(OBEY_SECONDS) and control.lost is None:
             try:
                 orders = self._queries.orders(self._sweep_id)
-                self.control.request, self.control.trials = orders.request, orders.trials
-                if time.monotonic() - renewed >= RENEW_SECONDS:
+                control.request, control.trials = orders.request, orders.trials
+                if time.monotonic() - control.renewed >= RENEW_SECONDS:
+                    began = time.monotonic()
                     self._store.renew(HOLD_SECONDS)
-                    renewed = time.monotonic()
+                    control.renewed = began
             except LostSweepError as error:
-                self.control.lost = error
+                control.lost = error
             except DatabaseError as error:
-                if time.monotonic() - renewed >= GIVE_UP_SECONDS:
-                    self.control.lost = error
+                control.lost = error if control.overdue else None
+            except Exception as error:
+                control.lost = DatabaseError(f"sweep {self._sweep_id[:6]} cannot be held: {error}")
 
     def end(self) -> None:
         """Stop, once what is under way is done."""

@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from orch import halts, plans, registry, retries
@@ -18,12 +17,14 @@ from orch.control import Control
 from orch.errors import OrchError
 from orch.halts import Halt
 from orch.history import Former, History
+from orch.home import Home
 from orch.interrupts import Interrupts
 from orch.progress import RunningTrial, SweepProgress, Watcher
 from orch.search import Ending, Search
 from orch.spec import SweepSpec
-from orch.training import cuts, snapshots
+from orch.training import cuts, snapshots, watchdog
 from orch.training.checkpoints import Kept
+from orch.training.watchdog import dumped
 from orch.trials import EpochReport, Failure, Filling, TrialOutcome, TrialSpec
 from orch_db.records import EpochRecord, TrialRecord
 from orch_db.store import Store
@@ -53,8 +54,7 @@ class SweepRun:
     interrupts: Interrupts
     control: Control
     limits: retries.Limits
-    running: Path
-    stacks: Path
+    home: Home
     in_flight: int
     kept: Kept
     history: History = field(default_factory=History)
@@ -65,6 +65,7 @@ class SweepRun:
     gave_up: Halt | None = None
     _ended_before: int = 0
     _in_a_row: int = 0
+    _exhausted: bool = False
     _finishing: set[int] | None = None
     _live: dict[int, _Live] = field(default_factory=dict[int, _Live])
     _started: float = field(default_factory=time.monotonic)
@@ -119,7 +120,8 @@ class SweepRun:
     @property
     def unfinished(self) -> bool:
         """True while trials wait, run, or have not been suggested."""
-        return bool(self.waiting or self._live or sum(self.counts.values()) < self.spec.trials)
+        more = not self._exhausted and sum(self.counts.values()) < self.spec.trials
+        return bool(self.waiting or self._live or more)
 
     @property
     def late(self) -> bool:
@@ -134,8 +136,11 @@ class SweepRun:
                 self._end(number, "pruned", self._partial(live))
         trials = [self.spec.trial(number, {}, 0).id for number in range(self.next_number)]
         self.kept.tidy(trials)
-        if self.halt == halts.CANCEL:
-            snapshots.discard(self.running, trials)
+        if self.halt != halts.CANCEL:
+            going_on = {each.id for each in self.waiting}
+            going_on |= {live.record.id for live in self._live.values()}
+            trials = [each for each in trials if each not in going_on]
+        snapshots.discard(self.home.running, trials)
 
     # what the cluster tells
 
@@ -183,7 +188,8 @@ class SweepRun:
         if live is None:
             return
         partial = self._partial(live)
-        stacks = self.stacks / f"{live.record.id}-{live.record.attempt}.txt"
+        attempt = live.record.id, live.record.attempt
+        stacks = watchdog.stacks(self.home, *attempt) if dumped(self.home, *attempt) else None
         failure = retries.why_lost(message, stacks, partial.seconds, self.limits)
         self._failed(number, failure, replace(partial, failure=failure))
 
@@ -231,7 +237,9 @@ class SweepRun:
         halt = self.halt
         if halt is None or halt.when != "report":
             return True
-        self._live.pop(number, None)
+        live = self._live.pop(number, None)
+        if live is not None:
+            self.waiting.insert(0, live.record)
         return False
 
     def _learnt(self, number: int, live: _Live, report: EpochReport) -> bool:
@@ -254,6 +262,7 @@ class SweepRun:
         if number >= self.spec.trials:
             return None
         params = self.search.suggest(number)
+        self._exhausted = params is None
         if params is None:
             return None
         self.next_number += 1
@@ -333,7 +342,7 @@ class SweepRun:
         self.search.finish(number, ending, outcome.score)
         self.counts[state] = self.counts.get(state, 0) + 1
         self.history.end(record.id)
-        snapshots.discard(self.running, (record.id,))
+        snapshots.discard(self.home.running, (record.id,))
         if state == "completed":
             self._completed(record)
         self._count_failures(record)

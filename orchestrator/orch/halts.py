@@ -56,6 +56,9 @@ def wanted(control: Control, interrupts: Interrupts, late: bool) -> Halt | None:
     if control.lost is not None:
         message, hint = control.lost.message, control.lost.hint
         return Halt("failed", "now", message, message, StorageError(message, hint))
+    if control.overdue:
+        message = "the database could not be reached for too long"
+        return Halt("failed", "now", message, message, StorageError(message, "orch db check"))
     if interrupts.stopping:
         return STOP_NOW
     if control.request == "cancel":

@@ -5,7 +5,7 @@ terminal that is closed, unless `nohup` had it ignored.
 from __future__ import annotations
 
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,8 +31,11 @@ class Interrupts:
         return self.count >= 2
 
     @contextmanager
-    def listen(self) -> Generator[None]:
-        """Count signals instead of dying of them; a third one kills as usual."""
+    def listen(self) -> Generator[Callable[[], None]]:
+        """Count signals instead of dying of them; a third one kills as usual.
+
+        What it yields is called again after libraries were started that handle signals too.
+        """
         former = {number: signal.getsignal(number) for number in SIGNALS}
         if former[signal.SIGHUP] == signal.SIG_IGN:
             del former[signal.SIGHUP]
@@ -44,10 +47,13 @@ class Interrupts:
                 signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)
 
-        try:
+        def attend() -> None:
             for number in former:
                 signal.signal(number, note)
-            yield
+
+        try:
+            attend()
+            yield attend
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)

@@ -12,7 +12,7 @@ from orch.trials import Failure, FailureKind
 LEAST_HANG = 600.0  # seconds; no batch takes so long
 
 # How often a trial is tried again after a failure of each class; others will fail again.
-RETRIES: Mapping[FailureKind, int] = {"worker lost": 3, "out of memory": 1}
+RETRIES: Mapping[FailureKind, int] = {"worker lost": 3, "hung": 1, "out of memory": 1}
 # What the search is told was bad, not missing: the configuration itself cannot work.
 INFEASIBLE: frozenset[FailureKind | None] = frozenset(("not finite", "out of memory"))
 
@@ -44,14 +44,15 @@ class Limits:
         return max(LEAST_HANG, 10 * statistics.median(epochs)) if epochs else LEAST_HANG
 
 
-def why_lost(message: str, stacks: Path, seconds: float, limits: Limits) -> Failure:
+def why_lost(message: str, stacks: Path | None, seconds: float, limits: Limits) -> Failure:
     """The class of a lost attempt: its process ended itself, was killed for memory, or is gone.
 
-    A process that ended itself left its stacks (`orch.training.watchdog`).
+    A process that ended itself left its `stacks` (`orch.training.watchdog`).
     """
-    if stacks.is_file() and stacks.stat().st_size:
+    if stacks is not None:
         if limits.trial_seconds and seconds >= limits.trial_seconds:
-            return Failure("timeout", f"it ran for {seconds:.0f} s and did not end; see {stacks}")
+            limit = f"the limit is {limits.trial_seconds:g} s (--trial-timeout)"
+            return Failure("timeout", f"it ran for {seconds:.0f} s, {limit}; see {stacks}")
         return Failure("hung", f"it made no progress and was ended; see {stacks}")
     if "low on memory" in message or "OutOfMemoryError" in message:
         return Failure("out of memory", message)

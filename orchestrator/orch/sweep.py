@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from orch import disk, forecast, halts
-from orch.control import Control, holding
+from orch.control import Control, as_it_is, holding
 from orch.costs import Expected
 from orch.director import SweepRun, now
 from orch.errors import (
@@ -168,11 +168,11 @@ def _run(
         OrchError: what `halts.raised` says of the way it stopped.
     """
     spec, interrupts = planned.spec, Interrupts()
-    with interrupts.listen():
+    with interrupts.listen() as attend:
         try:
-            run = _directed(driver, planned, search(), former, control, interrupts)
+            run = _directed(driver, planned, search(), former, control, interrupts, attend)
             halt = run.gave_up or (run.halt if run.unfinished else None)
-            driver.store.let_go(*_state(run, halt))
+            driver.store.let_go(*_state(run, halt), trials=run.spec.trials)
         except Exception as error:
             with suppress(DatabaseError):  # one that refuses all is set right by a resume
                 state = "stopped" if interrupts.draining else "failed"
@@ -198,6 +198,7 @@ def _directed(
     former: Former,
     control: Control,
     interrupts: Interrupts,
+    attend: Callable[[], None],
 ) -> SweepRun:
     """Start Ray, run trials until nothing is left or something stops it, and end Ray."""
     from orch.cluster.connection import connecting
@@ -207,13 +208,15 @@ def _directed(
     demand = Demand(settings.concurrent, settings.gpus_per_trial, settings.cpus_per_trial)
 
     def lost(error: ClusterError) -> NoReturn:
-        driver.store.let_go("failed", now(), error.message)
+        with suppress(DatabaseError):  # a resume sets it right
+            driver.store.let_go("failed", now(), error.message)
         driver.abandon(_lost_cluster(error, spec))
 
     with connecting(settings.ray_address, home.logs, lost) as connected:
         from orch.cluster import dispatch  # takes as long as Ray to start
 
         there = connected()
+        attend()  # Ray would end this process at a SIGTERM
         slots = divide(there.cpus, there.gpus, there.memory, demand, spec.trials)
         # Tune hands a warm worker on only if the next trial is there already.
         ahead = 0 if slots.spare else 1
@@ -244,8 +247,7 @@ def director(
         interrupts=interrupts,
         control=control,
         limits=limits,
-        running=home.running,
-        stacks=home.stacks,
+        home=home,
         in_flight=in_flight,
         kept=Kept(home.checkpoints, spec.keep, spec.objective),
     )
@@ -303,7 +305,7 @@ def require_trial(queries: Queries, prefix: str) -> tuple[TrialRecord, SweepReco
 
 
 def require_sweep(queries: Queries, prefix: str) -> SweepRecord:
-    """The sweep whose id begins with `prefix`.
+    """The sweep whose id begins with `prefix`; one whose driver is gone is interrupted.
 
     Raises:
         NotFoundError: there is none.
@@ -311,4 +313,4 @@ def require_sweep(queries: Queries, prefix: str) -> SweepRecord:
     found = queries.sweep(prefix)
     if found is None:
         raise NotFoundError(f"no sweep has an id that begins with {prefix!r}", "orch sweeps")
-    return found
+    return as_it_is(found)

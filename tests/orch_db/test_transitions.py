@@ -292,17 +292,17 @@ def test_a_completed_sweep_is_not_cancelled(store: Store, other: Store, queries:
 
 
 def test_a_sweep_is_extended(store: Store, other: Store, queries: Queries) -> None:
-    other.extend("s1", 12)
+    assert other.extend("s1", 5, 12)
     assert queries.orders("s1").trials == 12
     assert the_sweep(queries).spec == {"trials": 12, "limit": None}
     store.let_go("completed", NOW)
-    other.extend("s1", 20)
+    assert other.extend("s1", 12, 20)
     assert the_sweep(queries).state == "stopped"
 
 
 def test_no_sweep_to_extend(store: Store) -> None:
     with pytest.raises(NotFoundError, match="no sweep s2"):
-        store.extend("s2", 3)
+        store.extend("s2", 2, 3)
 
 
 # ── the same again ──────────────────────────────────────────────────────────────────────────
@@ -316,7 +316,7 @@ WRITES: dict[str, Callable[[Store], object]] = {
     "again": lambda store: store.again(TRIAL, **LOST),
     "let_go": lambda store: store.let_go("stopped", NOW),
     "request": lambda store: store.request("s1", "pause", NOW),
-    "extend": lambda store: store.extend("s1", 9),
+    "extend": lambda store: store.extend("s1", 5, 9),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,9 +90,5 @@ def opened(settings: Settings, home: Home) -> Generator[tuple[Store, Queries]]:
         busy_seconds=settings.busy_seconds,
         allow_network=settings.allow_network_filesystem,
     )
-    queries = Queries.open(url)
-    try:
+    with closing(store), closing(Queries.open(url)) as queries:
         yield store, queries
-    finally:
-        queries.close()
-        store.close()

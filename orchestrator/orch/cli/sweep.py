@@ -149,7 +149,7 @@ def run_and_show(
                     life.resume(driver, planned)
         except OrchError as error:
             stopped = error
-        if queries.sweep(planned.spec.id) is not None:
+        if not isinstance(stopped, UsageError):  # which means that nothing was started
             (show_result or _show_result)(queries, planned.spec.id, as_json)
         counts = _counts(queries, planned.spec.id)
     if stopped is not None:

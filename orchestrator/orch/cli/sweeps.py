@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -14,6 +16,7 @@ from orch.trials import FailureKind
 
 if TYPE_CHECKING:
     from orch_db.records import SweepRecord
+    from orch_db.store import Store
 
 app = noun("sweeps", "Sweeps, newest first; show, resume, pause, stop, cancel, extend, retry.")
 
@@ -28,9 +31,10 @@ def list_sweeps(
     if context.invoked_subcommand:
         return
     from orch import views
+    from orch.control import as_it_is
 
     with reading() as queries:
-        records = queries.sweeps()
+        records = [as_it_is(each) for each in queries.sweeps()]
         best = {each.id: queries.best(each) for each in records}
     columns = ["sweep", "name", "state", "backbone", "trials", "best", "at"]
     rows = []
@@ -151,14 +155,15 @@ def extend(
     as_json: output.Json = False,
 ) -> None:
     """Give a sweep more trials; where nobody runs it, go on with it now."""
-    from orch.sweep import require_sweep
-
-    settings, home = enter()
-    with opened(settings, home) as (store, queries):
-        record = require_sweep(queries, sweep)
+    with _writing(sweep) as (store, record):
         _refuse_cancelled(record)
-        wanted = _all_trials(trials, int(record.spec["trials"]))
-        store.extend(record.id, wanted)
+        former = int(record.spec["trials"])
+        wanted = _all_trials(trials, former)
+        if not store.extend(record.id, former, wanted):
+            raise UsageError(
+                f"sweep {record.id[:6]} was just extended by another; nothing was changed",
+                f"orch sweeps show {record.id[:6]}, then the same again",
+            )
     output.say(f"sweep {record.id[:6]} has {wanted} trials now")
     if record.state != "running":
         flags = {"concurrent": concurrent, "ray_address": ray_address}
@@ -179,21 +184,19 @@ def retry(
     as_json: output.Json = False,
 ) -> None:
     """Run a sweep's failed trials again."""
-    from orch.sweep import require_sweep
+    from orch.control import dead_holder
 
     if not failed and not kinds:
         raise UsageError("nothing says what to run again", f"orch sweeps retry {sweep} --failed")
     wanted = tuple(_kind(each) for each in kinds or ())
-    settings, home = enter()
-    with opened(settings, home) as (store, queries):
-        record = require_sweep(queries, sweep)
+    with _writing(sweep) as (store, record):
         _refuse_cancelled(record)
         if record.state == "running":
             raise UsageError(
                 f"sweep {record.id[:6]} is running; nothing was changed",
                 f"orch sweeps stop {record.id[:6]}, then the same again",
             )
-        count = store.retry_failed(record.id, wanted)
+        count = store.retry_failed(record.id, wanted, dead_holder(record))
     if not count:
         raise NotFoundError(
             f"no trial of sweep {record.id[:6]} failed{' like that' if wanted else ''}",
@@ -206,14 +209,14 @@ def retry(
 
 def _ask(prefix: str, wanted: str, effect: str) -> None:
     """Ask the driver of a sweep for something, from another terminal than its own."""
+    from orch.control import dead_holder
     from orch.director import now
     from orch.sweep import require_sweep
 
-    settings, home = enter()
-    with opened(settings, home) as (store, queries):
-        record = require_sweep(queries, prefix)
+    with _writing(prefix) as (store, record):
         identity = record.id[:6]
-        heard = store.request(record.id, wanted, now())
+        heard = store.request(record.id, wanted, now(), dead_holder(record))
+    with reading() as queries:
         after = require_sweep(queries, record.id).state
     if heard:
         output.say(f"sweep {identity} was asked to {wanted}: {effect}")
@@ -224,6 +227,17 @@ def _ask(prefix: str, wanted: str, effect: str) -> None:
             f"sweep {identity} is not running: it is {record.state}; nothing was changed",
             f"orch sweeps show {identity}",
         )
+
+
+@contextmanager
+def _writing(prefix: str) -> Generator[tuple[Store, SweepRecord]]:
+    """The sweep whose id begins with `prefix`, and the store to change it in."""
+    from orch.sweep import require_sweep
+
+    with reading() as queries:
+        record = require_sweep(queries, prefix)
+    with opened(*enter()) as (store, _):
+        yield store, record
 
 
 def _go_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import IO, Any
 
 import psutil
 import ray
+from ray._private import worker
 
 from orch.cluster import head, reaper
 from orch.cluster.slots import WORKER_MEMORY, available_cores
@@ -140,6 +142,7 @@ def _connect(address: str, orphans: IO[str]) -> _Joined:
         )
     else:
         options["address"] = address
+    setattr(worker, "print_to_stdstream", _log)  # noqa: B010  pyright knows no such attribute
     try:
         head.knock(address)
         context: Any = ray.init(**options)
@@ -160,12 +163,22 @@ def _connect(address: str, orphans: IO[str]) -> _Joined:
     return _Joined(resources, Path(context.address_info["session_dir"]))
 
 
+def _log(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+    """Write what Ray says of its workers where errors of native code go.
+
+    Ray itself prints it on standard output, which is for results.
+    """
+    os.write(2, "".join(f"{line}\n" for line in data["lines"]).encode())
+
+
 def _keep_logs(session: Path, kept: Path) -> None:
     """Move the logs of a finished Ray session into home, the newest few of them."""
-    kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(OSError):
+        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.rmtree(kept / session.name, ignore_errors=True)
     if (session / "logs").is_dir():
-        shutil.move(session / "logs", kept / session.name)
+        with suppress(OSError, shutil.Error):  # a full disk, which others have spoken of
+            shutil.move(session / "logs", kept / session.name)
     shutil.rmtree(session, ignore_errors=True)
     for old in sorted(kept.iterdir())[:-LOGS_KEPT]:
         shutil.rmtree(old, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import tempfile
@@ -69,6 +70,7 @@ def run(
         name: os.environ[name] for name in ("KERAS_BACKEND", "PYTHONPATH") if name in os.environ
     }
     setting = Setting(home, slots.cpus, keeping, environment, trainer)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the director speaks of failures
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.concurrent)  # else started one by one
     worker = tune.with_resources(
         tune.with_parameters(Worker, setting=setting),

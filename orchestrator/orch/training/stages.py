@@ -147,9 +147,15 @@ class Course:
             self.bench.watchdog.beat,
         ):
             report = self._note(number, ready, epoch)
-            if self.pace.due:
+            saved = self.pace.due
+            if saved:
                 self._save(number, ready, model, rng)
-            yield report
+            try:
+                yield report
+            except GeneratorExit:  # it is stopped here, and may go on later
+                if not saved:
+                    self._save(number, ready, model, rng)
+                raise
         if ready.stage.restore_best and progress.stage_best:
             checkpoints.put(self.network, self.head, progress.stage_best)
 
