@@ -134,7 +134,7 @@ def _refused(text: str, server: Server) -> DatabaseError:
     if "database" in said and "does not exist" in said:
         return DatabaseError(
             f"there is no database {server.database} on {server}",
-            f"createdb {server.options()} {server.database}",
+            f"createdb {server.options(user=False)} --owner {server.user} {server.database}",
         )
     if "role" in said and "does not exist" in said:
         return DatabaseError(

@@ -554,7 +554,7 @@ def test_a_wrong_password(orch, monkeypatch, postgresql_server: Server, name: st
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_a_missing_database(orch, monkeypatch, postgresql_server: Server, words) -> None:
     monkeypatch.setenv("ORCH_DATABASE_URL", postgresql_server.url("absent"))
-    where = f"-h {postgresql_server.socket} -p 5432 -U orch"
+    where = f"-h {postgresql_server.socket} -p 5432 --owner orch"
     said(orch(*words), "there is no database absent on", f"try: createdb {where} absent")
 
 

@@ -32,7 +32,8 @@ def sweep_result(record: SweepRecord, trials: Sequence[TrialRecord], top: int = 
         for rank, trial in enumerate(best, start=1)
     ]
     if rows:
-        title = f"{record.name} on {record.backbone}: {len(best)} of {len(trials)} trials"
+        planned = len(trials) if record.state == "completed" else record.spec.get("trials")
+        title = f"{record.name} on {record.backbone}: {len(best)} of {planned} trials"
         output.show_table(columns, rows, title)
     failures(trials)
 
