@@ -222,6 +222,19 @@ def test_curves_are_drawn_and_written(orch, made: Trained, home: Home) -> None:
     assert ran.out == ""
 
 
+@pytest.mark.parametrize(
+    "words", [("export", "--to", "/proc/model.keras"), ("trials", "show", "--png", "/proc/c.png")]
+)
+def test_a_place_that_takes_no_file_is_said(
+    orch, made: Trained, home: Home, words: tuple[str, ...]
+) -> None:
+    ran = orch(*words[:-2], made.trial.id, *words[-2:])
+    assert ran.code == 5, ran.err
+    assert f"{words[-1]} cannot be written" in ran.err
+    assert "nothing else was changed" in ran.err
+    assert "give another place" in ran.err
+
+
 def test_a_trial_without_weights_says_so(orch, made: Trained, home: Home) -> None:
     listed = json.loads(orch("trials", "--json").out)["trials"]
     assert [each["weights"] for each in listed] == [True, False]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -24,7 +25,17 @@ from orch.contracts import (
 )
 from orch.home import Home
 from orch.testing import silent
-from orch.training import augment, backbones, checkpoints, cuts, fit, models, schedules
+from orch.training import (
+    arrays,
+    augment,
+    backbones,
+    checkpoints,
+    cuts,
+    eviction,
+    fit,
+    models,
+    schedules,
+)
 from orch.training.workbench import Workbench
 from orch.trials import Objective, TrialSpec, plan_from_json
 
@@ -95,6 +106,31 @@ def test_a_deeper_cut_is_computed_from_the_shallower_one(home: Home, tmp_path: P
         assert run(wanted, Workbench(own))[0].failure is None
     depth = len(backbones.describe(own, "vgg-mini").layers)
     assert set(seen) == {(0, 15), (15, depth)}
+
+
+def test_stored_arrays_that_are_damaged_change_no_number(home: Home, tmp_path: Path) -> None:
+    """A bit of every stored array is flipped: all are computed again, and nothing is wrong."""
+    own = Home(tmp_path)
+    catalog.install(own, "digits", None, silent)
+    wanted = spec(own, epochs=2, frozen_layers=15)
+    _, clean = run(wanted, Workbench(own))
+    stored = [path for path in own.store.rglob(eviction.DATA) if path.stat().st_size]
+    assert len(stored) == 4, "examples and features, of training and of validation"
+    for path in stored:
+        path.chmod(0o600)
+        with path.open("r+b") as file:
+            file.seek(path.stat().st_size // 2)
+            byte = file.read(1)[0]
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte ^ 1]))
+    outcome, again = run(wanted, Workbench(own))
+    assert outcome.failure is None
+    assert losses(again) == losses(clean)
+
+
+def test_an_array_whose_file_is_gone_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / eviction.MANIFEST).touch()
+    assert arrays._inode(tmp_path) == 0
 
 
 def test_what_an_earlier_stage_trained_is_not_taken_from_the_store() -> None:
