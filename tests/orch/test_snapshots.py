@@ -149,9 +149,16 @@ def test_a_trial_that_was_never_saved_starts_over(home: Home, wanted: TrialSpec)
     bench = Workbench(home)
     whole = run(wanted, bench)[1]
     interrupted(wanted, bench, 2)
-    assert not snapshots.path(home.running, wanted.id).exists(), "a minute has not passed"
+    snapshots.discard(home.running, [wanted.id])  # as if its process had been killed
     again = run(replace(wanted, attempt=2, known_epochs=2), bench)[1]
     assert numbers(again) == numbers(whole)
+
+
+def test_a_trial_that_is_stopped_is_saved_where_it_stops(home: Home, wanted: TrialSpec) -> None:
+    whole = run(wanted, Workbench(home))[1]
+    interrupted(wanted, Workbench(home), 2)  # long before a minute has passed
+    again = run(replace(wanted, attempt=2, known_epochs=2), Workbench(home))[1]
+    assert numbers(again) == numbers(whole)[2:]
 
 
 @pytest.mark.parametrize(
