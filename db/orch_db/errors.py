@@ -29,11 +29,7 @@ class ReadOnlyError(DatabaseError):
 
 
 class FullError(DatabaseError):
-    """No space is left for the database."""
-
-
-class BrokenDiskError(DatabaseError):
-    """The disk failed to read or write."""
+    """No space is left for the database, or its disk fails."""
 
 
 class NotADatabaseError(DatabaseError):

@@ -20,7 +20,6 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL
 
 from orch_db.errors import (
-    BrokenDiskError,
     DatabaseError,
     FullError,
     LockedError,
@@ -83,8 +82,9 @@ def translate(text: str, where: str) -> DatabaseError:
             f"{where} cannot be written; {safe}", f"check its owner and mode: ls -l {where}"
         )
     if "disk I/O" in text:
-        return BrokenDiskError(
-            f"{where}: {text}; {safe}", "see what the disk says: dmesg; then orch db check"
+        return FullError(  # what it also says where a full disk cannot be mapped
+            f"{where}: {text}; {safe}",
+            "free some space, or see what the disk says: dmesg; then orch db check",
         )
     if "full" in text:
         return FullError(f"{where}: {text}; {safe}", "free some space, then run the same again")
