@@ -149,7 +149,8 @@ def run_and_show(
                     life.resume(driver, planned)
         except OrchError as error:
             stopped = error
-        if not isinstance(stopped, UsageError):  # which means that nothing was started
+        begun = not isinstance(stopped, UsageError)  # which says that nothing was started
+        if begun and queries.sweep(planned.spec.id) is not None:
             (show_result or _show_result)(queries, planned.spec.id, as_json)
         counts = _counts(queries, planned.spec.id)
     if stopped is not None:
