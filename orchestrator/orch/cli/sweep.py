@@ -155,7 +155,11 @@ def run_and_show(
         counts = _counts(queries, planned.spec.id)
     if stopped is not None:
         raise stopped
-    identity = planned.spec.id[:6]
+    _judge(planned.spec.id[:6], counts, strict)
+
+
+def _judge(identity: str, counts: dict[str, int], strict: bool) -> None:
+    """Raise what the command of a sweep that ran to its end exits with."""
     if not counts.get("completed"):
         raise NoTrialCompletedError(
             f"sweep {identity} ended without a completed trial"

@@ -77,34 +77,37 @@ def run(
         {"cpu": slots.cpus, "gpu": slots.gpus},
     )
     with tempfile.TemporaryDirectory(prefix="orch-tune-") as scratch:
-        tuner = tune.Tuner(
-            worker,
-            tune_config=tune.TuneConfig(
-                search_alg=_Search(adapter),
-                scheduler=_Schedule(adapter),
-                num_samples=-1,
-                reuse_actors=True,
-                trial_dirname_creator=_trial_name,
-                trial_name_creator=_trial_name,
-            ),
-            run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=scratch,
-                stop=_Stop(adapter),
-                callbacks=[_Starts(adapter)],
-                verbose=0,
-                log_to_file=False,
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        )
         try:
-            tuner.fit()
+            _tuner(worker, adapter, scratch).fit()
         except tune.TuneError as error:
             if adapter.failure is None:
                 reason = str(error).strip().splitlines()[-1]
                 raise ClusterError(f"Ray Tune gave up: {reason}", "orch doctor") from error
         if adapter.failure is not None:
             raise adapter.failure
+
+
+def _tuner(worker: Any, adapter: _Adapter, scratch: str) -> tune.Tuner:
+    return tune.Tuner(
+        worker,
+        tune_config=tune.TuneConfig(
+            search_alg=_Search(adapter),
+            scheduler=_Schedule(adapter),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_dirname_creator=_trial_name,
+            trial_name_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=scratch,
+            stop=_Stop(adapter),
+            callbacks=[_Starts(adapter)],
+            verbose=0,
+            log_to_file=False,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
 
 
 def _trial_name(trial: Any) -> str:
