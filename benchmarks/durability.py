@@ -25,9 +25,9 @@ sys.path.append(str(Path(__file__).parent.parent / "tests"))
 import fake_sweeps
 from postgresql_server import running
 
-from orch import sweep as life
 from orch.home import Home
-from orch.progress import SweepProgress
+from orch.sweeps import life
+from orch.sweeps.progress import SweepProgress
 from orch_db.records import EpochRecord, TrialRecord
 from orch_db.store import Store
 

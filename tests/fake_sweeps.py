@@ -19,18 +19,18 @@ from typing import Any, NoReturn
 import numpy as np
 
 from orch import registry, search_space
-from orch import sweep as life
 from orch.catalog import Installed
 from orch.contracts import Problem
-from orch.director import SweepRun
 from orch.errors import OrchError
-from orch.history import Former
 from orch.home import Home, publishing
-from orch.progress import SweepProgress
+from orch.planning.spec import PlannedSweep, SweepSpec
 from orch.search import Search
 from orch.settings import Settings
 from orch.space import Fixed, render
-from orch.spec import PlannedSweep, SweepSpec
+from orch.sweeps import life
+from orch.sweeps.director import SweepRun
+from orch.sweeps.history import Former
+from orch.sweeps.progress import SweepProgress
 from orch.testing import TINY_BACKBONE
 from orch.training.examples import Selection
 from orch.trials import EpochReport, Objective, TrialOutcome, TrialSpec

@@ -224,7 +224,7 @@ def test_one_interrupt_drains_and_the_rest_is_resumed(command, tmp_path: Path) -
     assert set(before) <= set(after)
     assert rows(home, "SELECT state FROM sweeps") == [("completed",)]
     best = "SELECT id FROM trials ORDER BY score DESC, number LIMIT 4"
-    kept = {path.stem for path in (home / "checkpoints").iterdir()}
+    kept = {path.stem for path in (home / "checkpoints").glob("*.npz")}
     assert kept == {row[0] for row in rows(home, best)}, "--keep outlives a resume"
     code, _, err = finish(command("sweeps", "resume", sweep[:6]))
     assert code == 2

@@ -23,11 +23,11 @@ from fake_sweeps import PLANNED_ID, planned, value
 from faults import faulty, needs_strace
 from killing import Arena
 
-from orch import sweep as life
 from orch.cluster import connection
 from orch.cluster.connection import Resources
 from orch.errors import StorageError, UsageError
 from orch.home import Home
+from orch.sweeps import life
 from orch.trials import EpochReport, TrialOutcome, TrialSpec
 from orch_db.store import Store
 

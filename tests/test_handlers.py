@@ -15,10 +15,10 @@ import pytest
 from fake_sweeps import PLANNED_ID, planned
 
 from orch import doctor, registry
-from orch import sweep as life
 from orch.contracts import Plan, Problem
 from orch.errors import ClusterError, DataError, PluginError
 from orch.home import Home
+from orch.sweeps import life
 from orch.training import backbones
 from orch.trials import Failure, TrialOutcome, TrialSpec, plan_from_json
 from orch_db import backup

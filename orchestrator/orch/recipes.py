@@ -9,9 +9,9 @@ from typing import Any
 from orch import registry
 from orch.contracts import Recipe
 from orch.errors import NotFoundError, PluginError
+from orch.planning.spec import PlannedSweep, SweepRequest
 from orch.search_space import BUDGET
 from orch.space import render_value
-from orch.spec import PlannedSweep, SweepRequest
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from digit_trials import keeping, run
 from PIL import Image
 
 from orch import catalog
-from orch.director import now
+from orch.clock import now
 from orch.home import Home
+from orch.planning.spec import SweepRequest, plan_sweep
 from orch.settings import Settings
-from orch.spec import SweepRequest, plan_sweep
 from orch.testing import silent
 from orch.training.workbench import Workbench
 from orch_db.records import EpochRecord, SweepRecord, TrialRecord

@@ -12,12 +12,11 @@ import fake_sweeps
 import pytest
 from fake_sweeps import PLANNED_ID, planned
 
-from orch import control, halts
-from orch import sweep as life
-from orch.control import Control, holding
 from orch.errors import StorageError
 from orch.home import Home
-from orch.interrupts import Interrupts
+from orch.sweeps import control, halts, life
+from orch.sweeps.control import Control, holding
+from orch.sweeps.interrupts import Interrupts
 from orch_db.errors import LockedError, LostSweepError
 from orch_db.store import Store
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from orch import costs
 from orch.contracts import (
     Augmentation,
     BackboneFacts,
@@ -15,6 +14,7 @@ from orch.contracts import (
     Plan,
     Stage,
 )
+from orch.planning import costs
 from orch.training.timing import Costs
 
 FACTS = BackboneFacts(

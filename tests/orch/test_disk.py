@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from fake_sweeps import planned
 
-from orch import disk
-from orch.disk import Need
 from orch.errors import StorageError
 from orch.home import Home
+from orch.planning import disk
+from orch.planning.disk import Need
 from orch.testing import TINY_BACKBONE
 from orch.training import examples
 from orch.training.arrays import ArrayStore

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from orch import doctor, provenance
+from orch import doctor
 from orch.cluster import head
 from orch.home import Home
+from orch.sweeps import provenance
 
 
 def tool(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from orch import recipes, registry, search_space, space, spec
+from orch import recipes, registry, search_space, space
 from orch.contracts import Augmentation, Dense, Plan, Problem, Schedule
 from orch.errors import NotFoundError, PluginError
 from orch.home import Home
+from orch.planning import spec
 from orch.settings import Settings
 from orch.testing import TINY_BACKBONE, silent
 from orch.training import backbones

@@ -13,13 +13,13 @@ from typing import Any
 import fake_sweeps
 import pytest
 
-from orch import registry, resumption
-from orch import sweep as life
+from orch import registry
 from orch.errors import UsageError
 from orch.home import Home
-from orch.provenance import versions
+from orch.planning.spec import PlannedSweep, SweepRequest, plan_sweep
 from orch.settings import Settings
-from orch.spec import PlannedSweep, SweepRequest, plan_sweep
+from orch.sweeps import life, orders, resumption
+from orch.sweeps.provenance import versions
 from orch.testing import silent
 from orch.trials import EpochReport, Failure, TrialOutcome, TrialSpec
 from orch_db.records import SweepRecord, TrialRecord
@@ -156,9 +156,11 @@ def test_all_that_changed_is_named(record: SweepRecord, home: Home) -> None:
     ],
 )
 def test_a_sweep_that_is_over_does_not_go_on(
-    record: SweepRecord, home: Home, state: str, words: str, hint: str
+    record: SweepRecord, state: str, words: str, hint: str
 ) -> None:
-    error = refused(replace(record, state=state), home)
+    with pytest.raises(UsageError) as caught:
+        orders.require_unfinished(replace(record, state=state))
+    error = caught.value
     assert error.message == f"sweep {record.id[:6]} {words}"
     assert error.hint == f"orch sweeps {hint.format(record.id[:6])}"
 

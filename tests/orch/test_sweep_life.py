@@ -13,9 +13,7 @@ import fake_sweeps
 import pytest
 from fake_sweeps import PLANNED_ID, LostError, planned, value
 
-from orch import sweep as life
-from orch.control import holding
-from orch.director import now
+from orch.clock import now
 from orch.errors import (
     ClusterError,
     DataError,
@@ -28,6 +26,8 @@ from orch.errors import (
 )
 from orch.home import Home
 from orch.settings import Settings
+from orch.sweeps import life
+from orch.sweeps.control import holding
 from orch.trials import EpochReport, Failure, FailureKind, TrialOutcome, TrialSpec
 from orch_db.records import SweepRecord, TrialRecord
 from orch_db.store import Store

@@ -80,7 +80,7 @@ def clear(
     """Delete what no running sweep uses; a sweep that needs it later computes it again."""
     import time
 
-    from orch.spec import parse_duration
+    from orch.planning.spec import parse_duration
     from orch.training import eviction
 
     _, home = enter()

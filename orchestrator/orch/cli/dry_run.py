@@ -7,13 +7,13 @@ from dataclasses import asdict
 from orch import space, views
 from orch.cli import output
 from orch.cli.live import steps
-from orch.costs import Expected
-from orch.disk import need
-from orch.forecast import expect, slots_here
 from orch.home import Home
+from orch.planning.costs import Expected
+from orch.planning.disk import need
+from orch.planning.forecast import expect, slots_here
+from orch.planning.spec import PlannedSweep
 from orch.search_space import starting_recipe
 from orch.settings import Settings
-from orch.spec import PlannedSweep
 
 
 def show_plan(planned: PlannedSweep, settings: Settings, home: Home, as_json: bool) -> None:

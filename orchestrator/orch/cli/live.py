@@ -15,8 +15,8 @@ from orch.cli import output, tables
 if TYPE_CHECKING:
     from orch.contracts import Progress
     from orch.errors import OrchError
-    from orch.progress import SweepProgress, Watcher
-    from orch.spec import SweepSpec
+    from orch.planning.spec import SweepSpec
+    from orch.sweeps.progress import SweepProgress, Watcher
     from orch.trials import Filling
     from orch_db.records import TrialRecord
 

@@ -42,7 +42,7 @@ def seconds(option: str, text: str | None) -> float | None:
     Raises:
         UsageError: it is none.
     """
-    from orch.spec import parse_duration
+    from orch.planning.spec import parse_duration
 
     return None if text is None else parse_duration(text, option)
 

@@ -13,8 +13,8 @@ from orch.cli.nouns import noun
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orch.planning.spec import PlannedSweep
     from orch.recipes import Published
-    from orch.spec import PlannedSweep
     from orch_db.queries import Queries
     from orch_db.records import SweepRecord
 
@@ -77,7 +77,7 @@ def reproduce(
     from orch import recipes
     from orch.cli.live import steps
     from orch.cli.sweep import run_and_show
-    from orch.spec import plan_sweep
+    from orch.planning.spec import plan_sweep
 
     chosen = recipes.find(name)
     settings, home = enter_with_libraries(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orch.home import Home
+    from orch.planning.spec import PlannedSweep, SweepRequest
     from orch.settings import Settings
-    from orch.spec import PlannedSweep, SweepRequest
     from orch_db.queries import Queries
 
 
@@ -52,7 +52,7 @@ def sweep(
     as_json: output.Json = False,
 ) -> None:
     """Try configurations of a strategy on a dataset and rank them."""
-    from orch.spec import plan_sweep
+    from orch.planning.spec import plan_sweep
 
     told = _told(file)
     settings, home = enter_with_libraries(
@@ -87,7 +87,7 @@ def sweep(
 def _told(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
-    from orch.spec import read_file
+    from orch.planning.spec import read_file
 
     return read_file(file)
 
@@ -95,7 +95,7 @@ def _told(file: Path | None) -> dict[str, Any]:
 def _request(
     told: dict[str, Any], words: dict[str, Any], stated: list[str], chosen: dict[str, str]
 ) -> SweepRequest:
-    from orch.spec import SweepRequest, parse_duration
+    from orch.planning.spec import SweepRequest, parse_duration
 
     merged = {name: told.get(name) if word is None else word for name, word in words.items()}
     if merged["dataset"] is None:
@@ -134,9 +134,9 @@ def run_and_show(
         NoTrialCompletedError: not one trial completed.
         SomeTrialsFailedError: `strict`, and a trial failed.
     """
-    from orch import sweep as life
     from orch.cli.door import opened
     from orch.cli.live import abandon, watching
+    from orch.sweeps import life
 
     stopped: OrchError | None = None
     with opened(settings, home) as (store, queries):

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from orch.cli import options, output
 from orch.cli.door import enter, enter_with_libraries, opened, reading
 from orch.cli.nouns import noun
-from orch.errors import NotFoundError, UsageError, nearest
+from orch.errors import UsageError, nearest
 from orch.trials import FailureKind
 
 if TYPE_CHECKING:
+    from orch.home import Home
+    from orch.planning.spec import PlannedSweep
+    from orch.settings import Settings
+    from orch.sweeps.orders import Wanted
     from orch_db.records import SweepRecord
-    from orch_db.store import Store
 
 app = noun("sweeps", "Sweeps, newest first; show, resume, pause, stop, cancel, extend, retry.")
 
@@ -31,7 +33,7 @@ def list_sweeps(
     if context.invoked_subcommand:
         return
     from orch import views
-    from orch.control import as_it_is
+    from orch.sweeps.control import as_it_is
 
     with reading() as queries:
         records = [as_it_is(each) for each in queries.sweeps()]
@@ -47,7 +49,7 @@ def list_sweeps(
             [
                 each.id[:6],
                 each.name,
-                each.state,
+                _state(each),
                 each.backbone,
                 f"{ended}/{each.spec.get('trials')}",
                 f"{top.score:.4f}" if top and top.score is not None else None,
@@ -65,12 +67,18 @@ def list_sweeps(
     )
 
 
+def _state(record: SweepRecord) -> str:
+    """The state, and what was asked of one that runs: "running, to pause"."""
+    asked = record.request if record.state == "running" else None
+    return f"{record.state}, to {asked}" if asked else record.state
+
+
 @app.command("show")
 def show(sweep: Id, as_json: output.Json = False) -> None:
     """Show a sweep: its space, its trials ranked, what failed."""
     from orch import views
     from orch.cli.tables import sweep_result
-    from orch.sweep import require_sweep
+    from orch.sweeps.life import require_sweep
 
     with reading() as queries:
         record = require_sweep(queries, sweep)
@@ -80,7 +88,7 @@ def show(sweep: Id, as_json: output.Json = False) -> None:
         return
     rows = [
         ("id", record.id),
-        ("state", record.state),
+        ("state", _state(record)),
         *((("because", record.reason),) if record.reason else ()),
         *((("forked from", record.parent[:6]),) if record.parent else ()),
         ("dataset", f"{record.dataset} {record.spec.get('dataset_digest', '')[:12]}"),
@@ -124,25 +132,30 @@ def resume(
         "trial_timeout": options.seconds("--trial-timeout", trial_timeout),
         "max_failures_in_a_row": max_failures_in_a_row,
     }
-    _go_on(sweep, flags, fork=fork, strict=strict, as_json=as_json)
+    from orch.sweeps.orders import require_unfinished
+
+    record = _record(sweep)
+    if not fork:
+        require_unfinished(record)
+    _run(_planned(record, flags, fork=fork), strict=strict, as_json=as_json)
 
 
 @app.command("pause")
 def pause(sweep: Id) -> None:
     """Stop a running sweep after the epoch under way; resume goes on from there."""
-    _ask(sweep, "pause", "running trials stop after their epoch")
+    _ask(sweep, "pause")
 
 
 @app.command("stop")
 def stop(sweep: Id) -> None:
     """Start nothing new in a running sweep, and let its running trials finish."""
-    _ask(sweep, "stop", "running trials finish, then it ends")
+    _ask(sweep, "stop")
 
 
 @app.command("cancel")
 def cancel(sweep: Id) -> None:
     """End a sweep now and for good; what ended before stays and is ranked."""
-    _ask(sweep, "cancel", "its trials are ended now")
+    _ask(sweep, "cancel")
 
 
 @app.command("extend")
@@ -155,19 +168,18 @@ def extend(
     as_json: output.Json = False,
 ) -> None:
     """Give a sweep more trials; where nobody runs it, go on with it now."""
-    with _writing(sweep) as (store, record):
-        _refuse_cancelled(record)
-        former = int(record.spec["trials"])
-        wanted = _all_trials(trials, former)
-        if not store.extend(record.id, former, wanted):
-            raise UsageError(
-                f"sweep {record.id[:6]} was just extended by another; nothing was changed",
-                f"orch sweeps show {record.id[:6]}, then the same again",
-            )
+    from orch.sweeps import orders
+
+    record = _record(sweep)
+    orders.require_not_cancelled(record)
+    wanted = _all_trials(trials, int(record.spec["trials"]))
+    flags = {"concurrent": concurrent, "ray_address": ray_address}
+    ready = _planned(record, flags) if record.state != "running" else None
+    with opened(*enter()) as (store, _):
+        orders.extend(store, record, wanted)
     output.say(f"sweep {record.id[:6]} has {wanted} trials now")
-    if record.state != "running":
-        flags = {"concurrent": concurrent, "ray_address": ray_address}
-        _go_on(record.id, flags, strict=strict, as_json=as_json)
+    if ready is not None:
+        _run(ready.of(wanted), strict=strict, as_json=as_json)
 
 
 @app.command("retry")
@@ -184,79 +196,59 @@ def retry(
     as_json: output.Json = False,
 ) -> None:
     """Run a sweep's failed trials again."""
-    from orch.control import dead_holder
+    from orch.sweeps import orders
 
     if not failed and not kinds:
         raise UsageError("nothing says what to run again", f"orch sweeps retry {sweep} --failed")
-    wanted = tuple(_kind(each) for each in kinds or ())
-    with _writing(sweep) as (store, record):
-        _refuse_cancelled(record)
-        if record.state == "running":
-            raise UsageError(
-                f"sweep {record.id[:6]} is running; nothing was changed",
-                f"orch sweeps stop {record.id[:6]}, then the same again",
-            )
-        count = store.retry_failed(record.id, wanted, dead_holder(record))
-    if not count:
-        raise NotFoundError(
-            f"no trial of sweep {record.id[:6]} failed{' like that' if wanted else ''}",
-            f"orch sweeps show {record.id[:6]}",
-        )
-    output.say(f"{count} trials of sweep {record.id[:6]} are queued again")
-    flags = {"concurrent": concurrent, "ray_address": ray_address}
-    _go_on(record.id, flags, strict=strict, as_json=as_json)
-
-
-def _ask(prefix: str, wanted: str, effect: str) -> None:
-    """Ask the driver of a sweep for something, from another terminal than its own."""
-    from orch.control import dead_holder
-    from orch.director import now
-    from orch.sweep import require_sweep
-
-    with _writing(prefix) as (store, record):
-        identity = record.id[:6]
-        heard = store.request(record.id, wanted, now(), dead_holder(record))
-    with reading() as queries:
-        after = require_sweep(queries, record.id).state
-    if heard:
-        output.say(f"sweep {identity} was asked to {wanted}: {effect}")
-    elif after == "cancelled" != record.state:
-        output.say(f"sweep {identity} was cancelled; what ended before is saved")
-    else:
-        raise UsageError(
-            f"sweep {identity} is not running: it is {record.state}; nothing was changed",
-            f"orch sweeps show {identity}",
-        )
-
-
-@contextmanager
-def _writing(prefix: str) -> Generator[tuple[Store, SweepRecord]]:
-    """The sweep whose id begins with `prefix`, and the store to change it in."""
-    from orch.sweep import require_sweep
-
-    with reading() as queries:
-        record = require_sweep(queries, prefix)
+    wanted: list[FailureKind] = [_kind(each) for each in kinds or ()]
+    record = _record(sweep)
+    orders.require_retriable(record)
+    ready = _planned(record, {"concurrent": concurrent, "ray_address": ray_address})
     with opened(*enter()) as (store, _):
-        yield store, record
+        count = orders.retry(store, record, wanted)
+    output.say(f"{count} trials of sweep {record.id[:6]} are queued again")
+    _run(ready, strict=strict, as_json=as_json)
 
 
-def _go_on(
-    prefix: str,
-    flags: dict[str, Any],
-    *,
-    fork: bool = False,
-    strict: bool,
-    as_json: bool,
-) -> None:
-    from orch import resumption
-    from orch.cli import recipes
+def _ask(sweep: str, wanted: Wanted) -> None:
+    """Ask the driver of a sweep for something, from another terminal than its own."""
+    from orch.sweeps import orders
+
+    record = _record(sweep)
+    with opened(*enter()) as (store, queries):
+        output.say(orders.ask(store, queries, record, wanted))
+
+
+def _record(prefix: str) -> SweepRecord:
+    """The sweep whose id begins so, as it is."""
+    from orch.sweeps.life import require_sweep
+
+    with reading() as queries:
+        return require_sweep(queries, prefix)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A sweep that was checked and may run; `parent` is the one that it was forked from."""
+
+    planned: PlannedSweep
+    settings: Settings
+    home: Home
+    parent: str | None
+
+    def of(self, trials: int) -> _Ready:
+        """The same with so many trials in all."""
+        spec = replace(self.planned.spec, trials=trials)
+        return replace(self, planned=replace(self.planned, spec=spec))
+
+
+def _planned(record: SweepRecord, flags: dict[str, Any], *, fork: bool = False) -> _Ready:
+    """A sweep that may go on, or a new one from it, checked against what there is today."""
     from orch.cli.live import steps
-    from orch.cli.sweep import run_and_show
-    from orch.sweep import require_sweep
+    from orch.sweeps import resumption
 
     settings, home = enter_with_libraries(**flags)
     with reading() as queries:
-        record = require_sweep(queries, prefix)
         best = queries.best(record)
     with steps() as progress:
         planned = (
@@ -264,24 +256,23 @@ def _go_on(
             if fork
             else resumption.plan_again(record, settings, home, progress)
         )
+    return _Ready(planned, settings, home, record.id if fork else None)
+
+
+def _run(ready: _Ready, *, strict: bool, as_json: bool) -> None:
+    from orch.cli import recipes
+    from orch.cli.sweep import run_and_show
+
     run_and_show(
-        planned,
-        settings,
-        home,
+        ready.planned,
+        ready.settings,
+        ready.home,
         strict=strict,
         as_json=as_json,
-        fresh=fork,
-        parent=record.id if fork else None,
-        show_result=recipes.comparing(planned),
+        fresh=ready.parent is not None,
+        parent=ready.parent,
+        show_result=recipes.comparing(ready.planned),
     )
-
-
-def _refuse_cancelled(record: SweepRecord) -> None:
-    if record.state == "cancelled":
-        raise UsageError(
-            f"sweep {record.id[:6]} was cancelled and does not go on; its results are safe",
-            f"orch sweeps resume {record.id[:6]} --fork",
-        )
 
 
 def _all_trials(text: str, now: int) -> int:
@@ -289,14 +280,11 @@ def _all_trials(text: str, now: int) -> int:
     number = text.strip().removeprefix("+")
     if not number.isdecimal() or int(number) == 0:
         raise UsageError(f"--trials {text} is no number of trials", "write --trials +50")
-    wanted = now + int(number) if text.strip().startswith("+") else int(number)
-    if wanted <= now:
-        raise UsageError(f"the sweep has {now} trials already", "write --trials +50 for 50 more")
-    return wanted
+    return now + int(number) if text.strip().startswith("+") else int(number)
 
 
-def _kind(text: str) -> str:
+def _kind(text: str) -> FailureKind:
     known = get_args(FailureKind)
     if text not in known:
         raise UsageError(f"no class of failures is called {text!r}{nearest(text, known)}")
-    return text
+    return cast(FailureKind, text)

@@ -181,8 +181,8 @@ def export(
 
 def _load(prefix: str) -> Trained:
     from orch.cli.live import steps
-    from orch.spec import SweepSpec
-    from orch.sweep import keeping, require_trial
+    from orch.planning.spec import SweepSpec
+    from orch.sweeps.life import keeping, require_trial
     from orch.training import inference
     from orch.training.workbench import Workbench
 

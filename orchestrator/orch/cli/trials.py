@@ -29,7 +29,7 @@ def list_trials(
         return
     from orch import views
     from orch.cli import tables
-    from orch.sweep import require_sweep
+    from orch.sweeps.life import require_sweep
 
     with reading() as queries:
         newest = queries.sweeps(limit=1)
@@ -80,7 +80,7 @@ def show(
 ) -> None:
     """Show a trial: settings, what was frozen, its curves and epochs, how it failed."""
     from orch import views
-    from orch.sweep import require_trial
+    from orch.sweeps.life import require_trial
 
     if png is not None:
         curves.check(png)

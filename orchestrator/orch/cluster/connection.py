@@ -23,6 +23,7 @@ from orch.errors import ClusterError
 
 PARTING_SECONDS = 1.0  # for processes that were told to end
 LOGS_KEPT = 5  # sessions
+OWNER = "orch-driver"  # the file in a session's folder that names the process it was made for
 CONFIGURATION = {
     # Ray would start a Python process per core, and then others for the trials.
     "enable_worker_prestart": False,
@@ -90,7 +91,9 @@ def connecting(
             ray.shutdown()
             _end(left, PARTING_SECONDS)
             if not address and started.exception() is None:
-                _keep_logs(started.result().session, logs / "ray")
+                session = started.result().session
+                _keep_logs(session, logs / "ray")
+                _clear_up(session.parent, logs / "ray")
 
 
 def _head(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -160,7 +163,10 @@ def _connect(address: str, orphans: IO[str]) -> _Joined:
     found: Mapping[str, float] = ray.cluster_resources()
     memory = int(found.get("memory", WORKER_MEMORY))
     resources = Resources(int(found.get("CPU", 1)), found.get("GPU", 0.0), memory)
-    return _Joined(resources, Path(context.address_info["session_dir"]))
+    session = Path(context.address_info["session_dir"])
+    if not address:
+        (session / OWNER).write_text(f"{os.getpid()} {reaper.began(os.getpid())}")
+    return _Joined(resources, session)
 
 
 def _log(data: Mapping[str, Any], ignore_prefix: bool) -> None:
@@ -182,3 +188,12 @@ def _keep_logs(session: Path, kept: Path) -> None:
     shutil.rmtree(session, ignore_errors=True)
     for old in sorted(kept.iterdir())[:-LOGS_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _clear_up(sessions: Path, kept: Path) -> None:
+    """Treat the sessions that killed drivers of ours left as if they had ended."""
+    for session in sessions.glob("session_*"):
+        with suppress(OSError, ValueError):  # it is none of ours, or goes this very moment
+            process, when = (session / OWNER).read_text().split()
+            if session.lstat().st_uid == os.getuid() and reaper.began(int(process)) != when:
+                _keep_logs(session, kept)

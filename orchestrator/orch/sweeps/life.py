@@ -11,10 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from orch import disk, forecast, halts
-from orch.control import Control, as_it_is, holding
-from orch.costs import Expected
-from orch.director import SweepRun, now
+from orch.clock import now
 from orch.errors import (
     ClusterError,
     NotFoundError,
@@ -24,16 +21,21 @@ from orch.errors import (
     UsageError,
     first_line,
 )
-from orch.halts import Halt
-from orch.history import Former
 from orch.home import Home
-from orch.interrupts import Interrupts
-from orch.progress import Watcher
-from orch.provenance import git_commit, versions
-from orch.retries import INFEASIBLE, Limits
+from orch.planning import disk, forecast
+from orch.planning.costs import Expected
+from orch.planning.spec import PlannedSweep, SweepSpec
 from orch.search import Ending, Search, Tried
 from orch.settings import Settings
-from orch.spec import PlannedSweep, SweepSpec
+from orch.sweeps import halts
+from orch.sweeps.control import Control, as_it_is, holding
+from orch.sweeps.director import SweepRun
+from orch.sweeps.halts import Halt
+from orch.sweeps.history import Former
+from orch.sweeps.interrupts import Interrupts
+from orch.sweeps.progress import Watcher
+from orch.sweeps.provenance import git_commit, versions
+from orch.sweeps.retries import INFEASIBLE, Limits
 from orch.training.checkpoints import Kept
 from orch.training.workbench import Keeping
 from orch_db.errors import DatabaseError, LostSweepError
@@ -105,8 +107,10 @@ def resume(driver: Driver, planned: PlannedSweep) -> None:
 
     Raises:
         UsageError: another process runs it.
+        StorageError: the disk has no room for what it will store; nothing was changed.
         InterruptedSweepError, ClusterError: as `start`.
     """
+    _require_room(driver, planned)
     spec, queries = planned.spec, driver.queries
     with holding(driver.store, queries, spec.id, driver.home) as control:
         driver.store.interrupt("lost", now())  # what a killed driver left

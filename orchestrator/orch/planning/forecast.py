@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orch import costs
 from orch.cluster.slots import WORKER_MEMORY, Demand, Slots, available_cores, divide
 from orch.contracts import Progress
-from orch.costs import Expected
 from orch.home import Home
+from orch.planning import costs
+from orch.planning.costs import Expected
+from orch.planning.spec import PlannedSweep
 from orch.settings import Settings
-from orch.spec import PlannedSweep
 from orch.training import models, timing
 from orch.training.arrays import ArrayStore
 from orch.training.timing import Machine

@@ -9,10 +9,10 @@ import os
 import shutil
 from dataclasses import dataclass
 
-from orch import costs
 from orch.errors import StorageError
 from orch.home import Home
-from orch.spec import PlannedSweep
+from orch.planning import costs
+from orch.planning.spec import PlannedSweep
 from orch.training import cuts, examples
 from orch.training.arrays import ArrayStore
 

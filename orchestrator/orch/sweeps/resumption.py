@@ -10,31 +10,22 @@ from orch import space
 from orch.contracts import Progress
 from orch.errors import UsageError
 from orch.home import Home
-from orch.provenance import versions
+from orch.planning.spec import PlannedSweep, SweepRequest, SweepSpec, allowed_today, plan_sweep
 from orch.settings import Settings
 from orch.space import render_value
-from orch.spec import PlannedSweep, SweepRequest, SweepSpec, allowed_today, plan_sweep
+from orch.sweeps.provenance import versions
 from orch_db.records import SweepRecord, TrialRecord
 
 
 def plan_again(
     record: SweepRecord, settings: Settings, home: Home, progress: Progress
 ) -> PlannedSweep:
-    """Check that an unfinished sweep can go on as what it was.
+    """Check that a sweep can go on as what it was.
 
     Raises:
-        UsageError: it has completed or was cancelled, or what it was made for has changed.
+        UsageError: what it was made for has changed.
     """
     spec = SweepSpec.from_json(record.spec)
-    if record.state in ("completed", "cancelled"):
-        raise UsageError(
-            f"sweep {record.id[:6]} has {record.state}; there is nothing left to run"
-            if record.state == "completed"
-            else f"sweep {record.id[:6]} was cancelled and does not go on; its results are safe",
-            f"orch sweeps extend {record.id[:6]} --trials +10"
-            if record.state == "completed"
-            else f"orch sweeps resume {record.id[:6]} --fork",
-        )
     planned = _planned_today(spec, settings, home, progress)
     changed = list(_differences(record, spec, planned.spec))
     if changed:

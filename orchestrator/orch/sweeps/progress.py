@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from orch.spec import SweepSpec
+from orch.planning.spec import SweepSpec
 from orch.trials import Filling
 from orch_db.records import TrialRecord
 

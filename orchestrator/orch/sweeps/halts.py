@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from orch.control import Control
 from orch.errors import (
     ClusterError,
     DataError,
@@ -16,7 +15,8 @@ from orch.errors import (
     PluginError,
     StorageError,
 )
-from orch.interrupts import Interrupts
+from orch.sweeps.control import Control
+from orch.sweeps.interrupts import Interrupts
 from orch.trials import Failure
 from orch_db.records import TrialRecord
 

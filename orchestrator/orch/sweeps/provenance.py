@@ -8,7 +8,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 
 from orch import __version__, registry
-from orch.spec import SweepSpec
+from orch.planning.spec import SweepSpec
 
 RECORDED = ("keras", "tensorflow", "jax", "torch", "numpy", "ray", "optuna", "sqlalchemy")
 

@@ -8,20 +8,21 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, Literal
 
-from orch import halts, plans, registry, retries
+from orch import plans, registry
+from orch.clock import now
 from orch.contracts import Plan, Problem
-from orch.control import Control
 from orch.errors import OrchError
-from orch.halts import Halt
-from orch.history import Former, History
 from orch.home import Home
-from orch.interrupts import Interrupts
-from orch.progress import RunningTrial, SweepProgress, Watcher
+from orch.planning.spec import SweepSpec
 from orch.search import Ending, Search
-from orch.spec import SweepSpec
+from orch.sweeps import halts, retries
+from orch.sweeps.control import Control
+from orch.sweeps.halts import Halt
+from orch.sweeps.history import Former, History
+from orch.sweeps.interrupts import Interrupts
+from orch.sweeps.progress import RunningTrial, SweepProgress, Watcher
 from orch.training import cuts, snapshots, watchdog
 from orch.training.checkpoints import Kept
 from orch.training.watchdog import dumped
@@ -154,7 +155,10 @@ class SweepRun:
 
     def on_filling(self, number: int, filling: Filling) -> bool:
         """Show how far an array is that a trial computes before its first epoch."""
-        self._live[number].filling = filling
+        live = self._live.get(number)
+        if live is None:
+            return False
+        live.filling = filling
         self.watcher.show(self.progress())
         return self._goes_on(number)
 
@@ -389,8 +393,3 @@ def _result(record: TrialRecord) -> dict[str, Any]:
 
 def _epochs(plan: Mapping[str, Any]) -> int:
     return sum(stage["epochs"] for stage in plan.get("stages", ()))
-
-
-def now() -> str:
-    """The present instant, UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,1 @@
+"""From words to a checked plan of a sweep: what is searched, what it costs, whether it fits."""

@@ -1,0 +1,1 @@
+"""The life of a sweep: start, hold, direct, halt, resume, end."""
