@@ -164,7 +164,7 @@ def test_trials_that_fail_are_rows_and_the_sweep_goes_on(command, tmp_path: Path
     process = command(
         "sweep", "digits", "--strategy", "moody", "--sampler", "grid", "--strict",
         "-S", "mood=choice(calm,raises,dies,nan,hangs)", "-S", "frozen_layers=26",
-        "-S", "learning_rate=0.001", "-S", "epochs=1", "--limit", "200", "--hang-timeout", "30s",
+        "-S", "learning_rate=0.001", "-S", "epochs=1", "--limit", "200", "--hang-timeout", "12s",
     )  # fmt: skip
     code, out, err = finish(process)
     assert code == 9, err
@@ -247,7 +247,7 @@ def test_sigterm_is_one_interrupt(command, tmp_path: Path) -> None:
 
 def test_a_paused_trial_goes_on_after_its_epoch(command, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    process = command("sweep", "digits", "--trials", "2", "-S", "epochs=60",
+    process = command("sweep", "digits", "--trials", "2", "-S", "epochs=25",
                       "-S", "frozen_layers=22", "--pruner", "none")  # fmt: skip
     wait_for_epoch(home, process)
     sweep = rows(home, "SELECT id FROM sweeps")[0][0]
@@ -380,15 +380,15 @@ def test_cifar10_with_vgg16_from_local_files(command, real_data: Path) -> None:
     assert finish(command("backbones", "add", "vgg16", "--from", str(weights)))[0] == 0
     code, out, err = finish(
         command(
-            "sweep", "cifar10", "--trials", "4", "--limit", "2000", "-S", "epochs=2",
+            "sweep", "cifar10", "--trials", "2", "--limit", "800", "-S", "epochs=2",
             "-S", "frozen_layers=choice(15,19)", "--json",
         )
     )  # fmt: skip
     assert code == 0, err
     document = json.loads(out)
-    assert [trial["state"] for trial in document["trials"]] == ["completed"] * 4
-    assert document["best"]["score"] >= 0.5
-    assert document["limit"] == 2000
+    assert [trial["state"] for trial in document["trials"]] == ["completed"] * 2
+    assert document["best"]["score"] >= 0.35, "a guess is right one time in ten"
+    assert document["limit"] == 800
 
 
 def test_the_script_is_that_of_this_environment(orch_script: str) -> None:
