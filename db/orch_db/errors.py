@@ -56,3 +56,14 @@ class LostSweepError(DatabaseError):
             f"another process has taken over sweep {sweep_id[:6]}; it goes on there",
             f"orch sweeps show {sweep_id[:6]}",
         )
+
+
+class NameTakenError(DatabaseError):
+    """Something else has this name."""
+
+
+class LostLeadError(DatabaseError):
+    """Another service makes schedules fire by now; nothing was written."""
+
+    def __init__(self) -> None:
+        super().__init__("another service leads by now; it goes on there", "orch schedules")

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import groupby
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Engine, Select, func, select
 
@@ -21,8 +21,8 @@ from orch_db.records import (
     SweepRecord,
     TrialRecord,
 )
+from orch_db.statements import LONGEST_HOLD, Instant
 from orch_db.tables import Attempt, Epoch, Sweep, Trial
-from orch_db.transitions import LONGEST_HOLD, Instant
 
 RETRY_SECONDS = 10.0  # whoever reads is waiting
 
@@ -34,7 +34,7 @@ class Queries:
         self._engine = engine if engine is not None and schema.check(engine) else None
 
     @classmethod
-    def open(cls, url: str) -> Queries:
+    def open(cls, url: str) -> Self:
         """Open the database at a URL for reading; it is not created."""
         if not exists(url):
             return cls(None)
@@ -96,8 +96,8 @@ class Queries:
         """The best completed trial of a sweep; among equals the earliest."""
         rows = self._rows(
             select(Trial.__table__)
-            .where(Trial.sweep_id == sweep.id, *_RANKED)
-            .order_by(_best_first(sweep.direction)[0], Trial.number)
+            .where(Trial.sweep_id == sweep.id, *ranked())
+            .order_by(best_first(sweep.direction)[0], Trial.number)
             .limit(1)
         )
         return TrialRecord(**rows[0]) if rows else None
@@ -112,7 +112,7 @@ class Queries:
                 recipe.is_not(None),
                 shortened.is_(False),
                 Sweep.metric == "val_accuracy",
-                *_RANKED,
+                *ranked(),
             )
             .group_by("recipe_name")  # PostgreSQL takes two equal JSON paths for different ones
         )
@@ -163,8 +163,8 @@ class Queries:
     def _board(self, row: dict[str, Any], top: int) -> Board:
         found = self._rows(
             select(Trial.__table__)
-            .where(Trial.board == row["board"], *_RANKED)
-            .order_by(*_best_first(row["direction"]))
+            .where(Trial.board == row["board"], *ranked())
+            .order_by(*best_first(row["direction"]))
             .limit(top)
         )
         rows = tuple(TrialRecord(**trial) for trial in found)
@@ -206,10 +206,13 @@ def _state(row: Mapping[str, Any], now: float) -> str:
     return "interrupted" if row["state"] == "running" and not alive else row["state"]
 
 
-_RANKED = (Trial.state == "completed", Trial.score.is_not(None))
+def ranked() -> tuple[ColumnElement[bool], ...]:
+    """Trials that may be ranked."""
+    return Trial.state == "completed", Trial.score.is_not(None)
 
 
-def _best_first(direction: str) -> list[ColumnElement[Any]]:
+def best_first(direction: str) -> list[ColumnElement[Any]]:
+    """The order of a leaderboard."""
     order = (Trial.score, Trial.id)
     return [column.desc() if direction == "maximize" else column.asc() for column in order]
 

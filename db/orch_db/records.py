@@ -90,6 +90,92 @@ class Orders:
 
 
 @dataclass(frozen=True)
+class JobRecord:
+    """A sweep in the service's queue; see `tables.Job`."""
+
+    sweep_id: str
+    state: str
+    priority: int
+    flags: Mapping[str, Any]
+    created_at: str
+    after: str | None = None
+    tries: int = 0
+    service: str | None = None
+    held_until: float | None = None
+    process: str | None = None
+    exit_code: int | None = None
+    message: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+
+
+@dataclass(frozen=True)
+class ScheduleRecord:
+    """A stored sweep with a cron expression and a time zone; see `tables.Schedule`.
+
+    Instants are UTC, ISO 8601. `state` is active, paused or ended; `overlap` skip, queue or
+    replace; `catch_up` latest, all or none; `mode` new, if-changed, extend or warm-start.
+    """
+
+    id: str
+    name: str
+    cron: str
+    timezone: str
+    words: Mapping[str, Any]
+    decided_until: str
+    created_at: str
+    overlap: str = "skip"
+    catch_up: str = "latest"
+    mode: str = "new"
+    window_seconds: float = 86_400.0
+    jitter_seconds: float = 0.0
+    priority: int = 0
+    until: str | None = None
+    state: str = "active"
+    blocked: str | None = None
+    sweep_id: str | None = None
+
+
+@dataclass(frozen=True)
+class FireRecord:
+    """A due instant of a schedule and what became of it; see `tables.Fire`."""
+
+    schedule_id: str
+    due_at: str
+    state: str
+    late_seconds: float
+    created_at: str
+    reason: str | None = None
+    instants: int = 1
+    sweep_id: str | None = None
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
+class LeaderRecord:
+    """The service that makes schedules fire, and whether it still holds that."""
+
+    holder: str
+    epoch: int
+    alive: bool
+
+
+@dataclass(frozen=True)
+class NoticeRecord:
+    """Something that is to be told to one target."""
+
+    id: str
+    event: str
+    target: str
+    payload: Mapping[str, Any]
+    tries: int
+    created_at: str
+    next_at: float | None = None
+    error: str | None = None
+    delivered_at: str | None = None
+
+
+@dataclass(frozen=True)
 class EpochRecord:
     """The metrics after one epoch of one attempt."""
 

@@ -11,7 +11,7 @@ from orch_db import backup
 from orch_db.connect import exists, is_sqlite, name, open_engine, parse_url, translated
 from orch_db.errors import NotADatabaseError, SchemaError
 
-HEAD = "0003"
+HEAD = "0004"
 VERSION_TABLE = "orch_schema"
 UPGRADE_LOCK = int.from_bytes(b"orch")  # the advisory lock of PostgreSQL that upgrades take
 

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Engine
 from orch_db import retry, schema, transitions
 from orch_db.connect import BUSY_SECONDS, open_engine
 from orch_db.records import EpochRecord, SweepRecord, TrialRecord
-from orch_db.tables import Sweep, Trial
+from orch_db.statements import insert_once
+from orch_db.tables import Trial
 
 RETRY_SECONDS = 60.0  # a server that is restarted is back sooner
 
@@ -63,10 +64,10 @@ class Store:
     # sweeps
 
     def add_sweep(self, sweep: SweepRecord) -> None:
-        """Record a new sweep."""
+        """Record a new sweep, or what became of one that was queued as words alone."""
         row = asdict(sweep)
         del row["trials"]
-        self._write(lambda c: transitions.insert_once(c, Sweep, _storable(row)))
+        self._write(lambda c: transitions.add_sweep(c, _storable(row)))
 
     def take(
         self, sweep_id: str, holder: str, seconds: float, dead: str | None = None
@@ -114,7 +115,7 @@ class Store:
 
     def add_trial(self, trial: TrialRecord) -> None:
         """Record a trial that is about to be dispatched."""
-        self._fenced(lambda c: transitions.insert_once(c, Trial, _storable(asdict(trial))))
+        self._fenced(lambda c: insert_once(c, Trial, _storable(asdict(trial))))
 
     def begin(self, trial: TrialRecord, instant: str) -> bool:
         """Record that a worker began with a trial; False for a stale attempt."""

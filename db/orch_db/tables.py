@@ -115,3 +115,112 @@ class Epoch(Base):
     metrics: Mapped[dict[str, Any]]
     seconds: Mapped[float]
     reported_at: Mapped[str]
+
+
+class Job(Base):
+    """A sweep in the queue of the service: waiting, running as a process of its own, or ended.
+
+    `flags` are settings of that process, `after` a sweep that must have ended before, `service`
+    the one that runs it, until `held_until` (seconds since 1970 by the database's clock) or its
+    next renewal, and `process` "machine:number:when it began".
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_state_priority_created_at", "state", "priority", "created_at"),
+    )
+
+    sweep_id: Mapped[str] = mapped_column(ForeignKey("sweeps.id"), primary_key=True)
+    state: Mapped[str]
+    priority: Mapped[int]
+    flags: Mapped[dict[str, Any]]
+    after: Mapped[str | None]
+    tries: Mapped[int]
+    service: Mapped[str | None]
+    held_until: Mapped[float | None]
+    process: Mapped[str | None]
+    exit_code: Mapped[int | None]
+    message: Mapped[str | None]
+    created_at: Mapped[str]
+    started_at: Mapped[str | None]
+    finished_at: Mapped[str | None]
+
+
+class Schedule(Base):
+    """A stored sweep with a cron expression and a time zone.
+
+    `words` is what `orch sweep` would be told. Every instant up to `decided_until` has a row in
+    `fires` where it was due. `blocked` says why it cannot fire, `sweep_id` is the sweep that it
+    made or extended last.
+    """
+
+    __tablename__ = "schedules"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    cron: Mapped[str]
+    timezone: Mapped[str]
+    words: Mapped[dict[str, Any]]
+    overlap: Mapped[str]
+    catch_up: Mapped[str]
+    mode: Mapped[str]
+    window_seconds: Mapped[float]
+    jitter_seconds: Mapped[float]
+    priority: Mapped[int]
+    until: Mapped[str | None]
+    state: Mapped[str]
+    blocked: Mapped[str | None]
+    decided_until: Mapped[str]
+    sweep_id: Mapped[str | None]
+    created_at: Mapped[str]
+
+
+class Fire(Base):
+    """A due instant of a schedule, and what became of it: fired, or skipped and why.
+
+    One row may stand for `instants` that were skipped together, the last of them `due_at`.
+    `fingerprint` is of what it would train on and with (`orch.service.changes`).
+    """
+
+    __tablename__ = "fires"
+
+    schedule_id: Mapped[str] = mapped_column(ForeignKey("schedules.id"), primary_key=True)
+    due_at: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    reason: Mapped[str | None]
+    late_seconds: Mapped[float]
+    instants: Mapped[int]
+    sweep_id: Mapped[str | None]
+    fingerprint: Mapped[str | None]
+    created_at: Mapped[str]
+
+
+class Leader(Base):
+    """Which service alone makes schedules fire, until `held_until` or its next renewal.
+
+    `epoch` grows whenever another one takes over; what the one before still writes is refused.
+    """
+
+    __tablename__ = "leaders"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[str]
+    epoch: Mapped[int]
+    held_until: Mapped[float]
+
+
+class Notice(Base):
+    """Something that happened and is to be told to one target, once it answers."""
+
+    __tablename__ = "notices"
+    __table_args__ = (Index("ix_notices_delivered_at_next_at", "delivered_at", "next_at"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    event: Mapped[str]
+    target: Mapped[str]
+    payload: Mapped[dict[str, Any]]
+    tries: Mapped[int]
+    next_at: Mapped[float | None]
+    error: Mapped[str | None]
+    created_at: Mapped[str]
+    delivered_at: Mapped[str | None]

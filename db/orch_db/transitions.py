@@ -15,46 +15,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import GenericFunction
-from sqlalchemy.types import Double
+from sqlalchemy import ColumnElement, Connection, or_, select, update
 
 from orch_db.errors import LostSweepError, NotFoundError
 from orch_db.records import AttemptRecord, EpochRecord, TrialRecord
-from orch_db.tables import Attempt, Base, Epoch, Sweep, Trial
+from orch_db.statements import LONGEST_HOLD, Instant, alive, insert_once
+from orch_db.tables import Attempt, Epoch, Job, Sweep, Trial
 
 OPEN = ("queued", "running")  # states of a trial that has not ended
+CANCELLED = 130  # the exit code of what was cancelled before it began
+UNPLANNED = ""  # the board of a sweep that waits as words alone
 FINAL = ("completed", "cancelled")  # states of a sweep that has nothing left to run
-LONGEST_HOLD = 600.0  # seconds; a deadline further off was set before the clock was put back
-
-
-class Instant(GenericFunction[float]):
-    """Seconds since 1970 by the database's clock."""
-
-    type = Double()
-    inherit_cache = True
-
-
-@compiles(Instant, "sqlite")
-def _on_sqlite(element: Any, compiler: Any, **options: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-@compiles(Instant, "postgresql")
-def _on_postgresql(element: Any, compiler: Any, **options: Any) -> str:
-    return "CAST(extract(epoch from clock_timestamp()) AS double precision)"
-
-
-def insert_once(connection: Connection, table: type[Base], row: Mapping[str, Any]) -> None:
-    """Insert a row unless one with its key is there."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement: Insert = dialect.insert(table).values(dict(row)).on_conflict_do_nothing()
-    connection.execute(statement)
 
 
 # ── sweeps ──────────────────────────────────────────────────────────────────────────────────
+
+
+def add_sweep(connection: Connection, row: Mapping[str, Any]) -> None:
+    """Record a sweep; one that waits as words alone gets what was planned from them."""
+    insert_once(connection, Sweep, row)
+    planned = {name: value for name, value in row.items() if name not in ("id", "created_at")}
+    connection.execute(
+        update(Sweep).where(Sweep.id == row["id"], Sweep.board == UNPLANNED).values(**planned)
+    )
 
 
 def take(
@@ -179,14 +162,18 @@ def request(
             .where(Sweep.id == sweep_id, Sweep.state.not_in(FINAL))
             .values(state="cancelled", finished_at=instant, holder=None, held_until=None)
         )
+        connection.execute(
+            update(Job)
+            .where(Job.sweep_id == sweep_id, Job.state == "queued")
+            .values(state="ended", exit_code=CANCELLED, finished_at=instant)
+        )
     return False
 
 
 def _held(dead: str | None) -> tuple[ColumnElement[bool], ...]:
     """The sweep, where a driver runs it that is not known to be dead."""
-    until = Sweep.held_until
-    alive = Sweep.holder.is_not(None), until.between(Instant(), Instant() + LONGEST_HOLD)
-    return (*alive, Sweep.holder != dead) if dead else alive
+    held = Sweep.holder.is_not(None), alive(Sweep.held_until)
+    return (*held, Sweep.holder != dead) if dead else held
 
 
 def extend(connection: Connection, sweep_id: str, former: int, trials: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -73,6 +74,12 @@ def version(group: str, name: str) -> str:
 @cache  # reading every distribution's metadata takes longer than training a small head
 def _found(group: str) -> Mapping[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}
+
+
+def forget() -> None:
+    """Look again which plugins are installed, when one is next asked for."""
+    importlib.invalidate_caches()
+    _found.cache_clear()
 
 
 def _load(group: str, kind: str, name: str, options: Mapping[str, Value]) -> Any:

@@ -28,9 +28,17 @@ def _default_home() -> str:
     return platformdirs.user_data_dir("orch")
 
 
-def _setting(default: Any, help: str, *, choices: Any = None, least: float | None = None) -> Any:
+def _setting(
+    default: Any,
+    help: str,
+    *,
+    choices: Any = None,
+    least: float | None = None,
+    secret: bool = False,
+) -> Any:
     known = get_args(choices) if choices else ()
-    return field(default=default, metadata={"help": help, "choices": known, "least": least})
+    about = {"help": help, "choices": known, "least": least, "secret": secret}
+    return field(default=default, metadata=about, repr=not secret)
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,21 @@ class Settings:
         True, "store what frozen layers compute; off: run the whole network in every epoch"
     )
     verify_store: bool = _setting(True, "check stored arrays against their checksums when opened")
+    host: str = _setting("127.0.0.1", "address on which orch serve listens")
+    port: int = _setting(8642, "port on which orch serve listens; 0 takes a free one", least=0)
+    allowed_hosts: str = _setting(
+        "", "names by which clients may call orch serve, with commas; needed for a public address"
+    )
+    token: str = _setting(
+        "", "what clients of orch serve show; the default is in home's file token", secret=True
+    )
+    url: str = _setting("", "orch serve that this command asks, http://127.0.0.1:8642")
+    sweeps_at_once: int = _setting(1, "queued sweeps that orch serve runs at once", least=1)
+    webhook_url: str = _setting("", "where orch serve posts notices", secret=True)
+    webhook_secret: str = _setting("", "what signs them, Standard Webhooks", secret=True)
+    notify_command: str = _setting(
+        "", "command that orch serve gives notices on standard input", secret=True
+    )
     busy_seconds: float = _setting(15.0, "how long to wait for a locked database", least=0)
     allow_network_filesystem: bool = _setting(
         False, "accept an SQLite database on a network file system, at your own risk"

@@ -10,7 +10,16 @@ from orch import registry
 from orch.catalog import Installed
 from orch.contracts import DatasetFacts
 from orch.errors import OrchError
-from orch_db.records import Board, EpochRecord, SweepRecord, TrialRecord
+from orch_db.records import (
+    Board,
+    EpochRecord,
+    FireRecord,
+    JobRecord,
+    NoticeRecord,
+    ScheduleRecord,
+    SweepRecord,
+    TrialRecord,
+)
 
 if TYPE_CHECKING:
     from orch.training.eviction import Stored
@@ -96,6 +105,69 @@ def trial(record: TrialRecord, epochs: Iterable[EpochRecord] | None = None) -> d
             ],
         }
     return shown
+
+
+def job(record: JobRecord) -> dict[str, Any]:
+    """The place of a sweep in the queue, or how its process ended."""
+    return {
+        "sweep": record.sweep_id,
+        "state": record.state,
+        "priority": record.priority,
+        "after": record.after,
+        "tries": record.tries,
+        "service": record.service,
+        "exit_code": record.exit_code,
+        "message": record.message,
+        "created_at": record.created_at,
+        "started_at": record.started_at,
+        "finished_at": record.finished_at,
+    }
+
+
+def schedule(record: ScheduleRecord) -> dict[str, Any]:
+    """A schedule: when, what, and how it deals with what comes together."""
+    return {
+        "id": record.id,
+        "name": record.name,
+        "cron": record.cron,
+        "timezone": record.timezone,
+        "sweep": dict(record.words),
+        "overlap": record.overlap,
+        "catch_up": record.catch_up,
+        "mode": record.mode,
+        "window": record.window_seconds,
+        "jitter": record.jitter_seconds,
+        "priority": record.priority,
+        "until": record.until,
+        "last_sweep": record.sweep_id,
+        "created_at": record.created_at,
+    }
+
+
+def fire(record: FireRecord) -> dict[str, Any]:
+    """An instant of a schedule and what became of it."""
+    return {
+        "due_at": record.due_at,
+        "state": record.state,
+        "reason": record.reason,
+        "late_seconds": record.late_seconds,
+        "instants": record.instants,
+        "sweep": record.sweep_id,
+    }
+
+
+def notice(record: NoticeRecord) -> dict[str, Any]:
+    """Something that was told to a target, or is to be."""
+    return {
+        "id": record.id,
+        "event": record.event,
+        "target": record.target,
+        "payload": dict(record.payload),
+        "tries": record.tries,
+        "error": record.error,
+        "created_at": record.created_at,
+        "delivered_at": record.delivered_at,
+    }
 
 
 def frozen(record: TrialRecord) -> int | None:

@@ -12,9 +12,14 @@ from orch.cli import (
     config,
     datasets,
     db,
+    detached,
     doctor,
     leaderboard,
+    notify,
+    queue,
     recipes,
+    schedules,
+    serve,
     strategies,
     sweep,
     sweeps,
@@ -38,9 +43,23 @@ app.command("leaderboard")(leaderboard.leaderboard)
 app.command("evaluate")(trained.evaluate)
 app.command("predict")(trained.predict)
 app.command("export")(trained.export)
+app.command("queue")(queue.queue)
+app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 app.command("config")(config.config)
-for noun in (sweeps, trials, datasets, strategies, recipes, backbones, cache, db):
+detached.add_to(sweeps.app)
+for noun in (
+    sweeps,
+    trials,
+    schedules,
+    datasets,
+    strategies,
+    recipes,
+    backbones,
+    cache,
+    notify,
+    db,
+):
     app.add_typer(noun.app)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from orch.cli import output
 
+HIDDEN = "***"  # in the place of a secret
+
 
 def config(as_json: output.Json = False) -> None:
     """Print every setting with its value and where it came from."""
@@ -22,6 +24,8 @@ def config(as_json: output.Json = False) -> None:
         value = origin.value
         if entry.name == "database_url":
             value = _without_password(database_url(load(), home))
+        elif entry.metadata["secret"] and value:
+            value = HIDDEN
         rows.append((entry.name, _shown(value), origin.source, entry.metadata["help"]))
         documents.append(
             {

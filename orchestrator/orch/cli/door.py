@@ -15,6 +15,7 @@ from orch.settings import Settings, load
 
 if TYPE_CHECKING:
     from orch_db.queries import Queries
+    from orch_db.service_queries import ServiceQueries
     from orch_db.store import Store
 
 LOG_BYTES = 10_000_000  # after which a log makes way for a new one; the one before it is kept
@@ -71,6 +72,18 @@ def reading() -> Generator[Queries]:
     from orch_db.queries import Queries
 
     queries = Queries.open(database_url(*enter()))
+    try:
+        yield queries
+    finally:
+        queries.close()
+
+
+@contextmanager
+def reading_service() -> Generator[ServiceQueries]:
+    """As `reading`, for what the service keeps."""
+    from orch_db.service_queries import ServiceQueries
+
+    queries = ServiceQueries.open(database_url(*enter()))
     try:
         yield queries
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orch.home import Home
-    from orch.planning.spec import PlannedSweep, SweepRequest
+    from orch.planning.spec import PlannedSweep
+    from orch.planning.words import SweepWords
     from orch.settings import Settings
     from orch_db.queries import Queries
 
@@ -47,35 +49,47 @@ def sweep(
     hang_timeout: options.HangTimeout = None,
     trial_timeout: options.TrialTimeout = None,
     max_failures_in_a_row: options.MostFailures = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Leave it to orch serve; print its id.")
+    ] = False,
+    priority: Annotated[int, typer.Option(help="With --detach: higher runs first.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run.")] = False,
     strict: options.Strict = False,
     as_json: output.Json = False,
 ) -> None:
     """Try configurations of a strategy on a dataset and rank them."""
+    told = _told(file)
+    given: dict[str, Any] = {
+        "dataset": dataset,
+        "strategy": strategy,
+        "backbone": backbone,
+        "name": name,
+        "limit": limit,
+        "time": time,
+        "metric": metric,
+        "trials": trials,
+        "sampler": sampler,
+        "pruner": pruner,
+        "seed": seed,
+        "keep": keep,
+        "concurrent": concurrent,
+        "gpus_per_trial": gpus_per_trial,
+        "cpus_per_trial": cpus_per_trial,
+        "hang_timeout": options.seconds("--hang-timeout", hang_timeout),
+        "trial_timeout": options.seconds("--trial-timeout", trial_timeout),
+        "max_failures_in_a_row": max_failures_in_a_row,
+    }
+    words = _words(told, given, space or [], options.read(chosen, split))
+    words = replace(words, strict=strict)
+    if detach:
+        _queue(words, priority, as_json)
+        return
+    from orch.cli.live import steps
     from orch.planning.spec import plan_sweep
 
-    told = _told(file)
-    settings, home = enter_with_libraries(
-        trials=trials if trials is not None else told.get("trials"),
-        sampler=sampler or told.get("sampler"),
-        pruner=pruner or told.get("pruner"),
-        seed=seed if seed is not None else told.get("seed"),
-        concurrent=concurrent,
-        gpus_per_trial=gpus_per_trial,
-        keep=keep if keep is not None else told.get("keep"),
-        cpus_per_trial=cpus_per_trial,
-        ray_address=ray_address,
-        hang_timeout=options.seconds("--hang-timeout", hang_timeout),
-        trial_timeout=options.seconds("--trial-timeout", trial_timeout),
-        max_failures_in_a_row=max_failures_in_a_row,
-    )
-    words = {"strategy": strategy, "backbone": backbone, "metric": metric, "name": name}
-    words |= {"dataset": dataset, "limit": limit, "time": time}
-    request = _request(told, words, space or [], options.read(chosen, split))
-    from orch.cli.live import steps
-
+    settings, home = enter_with_libraries(**words.settings, ray_address=ray_address)
     with steps() as progress:
-        planned = plan_sweep(request, settings, home, progress)
+        planned = plan_sweep(words.request, settings, home, progress)
     if dry_run:
         from orch.cli.dry_run import show_plan
 
@@ -92,21 +106,41 @@ def _told(file: Path | None) -> dict[str, Any]:
     return read_file(file)
 
 
-def _request(
-    told: dict[str, Any], words: dict[str, Any], stated: list[str], chosen: dict[str, str]
-) -> SweepRequest:
-    from orch.planning.spec import SweepRequest, parse_duration
+def _words(
+    told: dict[str, Any], given: dict[str, Any], stated: list[str], chosen: dict[str, str]
+) -> SweepWords:
+    """What the flags say, and where they say nothing, the file."""
+    from orch.planning.spec import parse_duration
+    from orch.planning.words import SweepWords
 
-    merged = {name: told.get(name) if word is None else word for name, word in words.items()}
+    merged = {name: told.get(name) if word is None else word for name, word in given.items()}
     if merged["dataset"] is None:
         raise UsageError("no dataset was named", "orch datasets lists them: orch sweep digits")
     duration = merged.pop("time")
-    given = {name: word for name, word in merged.items() if word is not None}
+    said: dict[str, Any] = {name: word for name, word in merged.items() if word is not None}
     given_space = options.pairs("-S", stated, "learning_rate='log(1e-5,1e-2)'")
-    space = _texts(told.get("space", {})) | given_space
-    of_dataset = _texts(told.get("options", {})) | chosen
-    seconds = parse_duration(str(duration)) if duration is not None else None
-    return SweepRequest(**given, seconds=seconds, space=space, options=of_dataset)
+    return SweepWords(
+        **said,
+        seconds=parse_duration(str(duration)) if duration is not None else None,
+        space=_texts(told.get("space", {})) | given_space,
+        options=_texts(told.get("options", {})) | chosen,
+    )
+
+
+def _queue(words: SweepWords, priority: int, as_json: bool) -> None:
+    """Leave a sweep to the service, and say how to follow it."""
+    from orch.cli.asking import ask
+    from orch.service import sweeps
+
+    body = {**words.to_json(), "priority": priority}
+    found = ask("POST", "/sweeps", lambda s: sweeps.queue(s, words, priority), body)
+    if as_json:
+        output.print_json(found)
+    else:
+        print(found["id"])
+        output.say(f"queued; follow it with: orch sweeps logs -f {found['id'][:6]}")
+    if not ask("GET", "/queue", sweeps.in_queue)["service"]:
+        output.say("no service runs the queue: orch serve")
 
 
 def _texts(table: dict[str, Any]) -> dict[str, str]:

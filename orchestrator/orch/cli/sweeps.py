@@ -229,12 +229,15 @@ def _record(prefix: str) -> SweepRecord:
 
 @dataclass(frozen=True)
 class _Ready:
-    """A sweep that was checked and may run; `parent` is the one that it was forked from."""
+    """A sweep that was checked and may run; `parent` is the one that it began from, and `fresh`
+    says that nothing of it ran before.
+    """
 
     planned: PlannedSweep
     settings: Settings
     home: Home
-    parent: str | None
+    parent: str | None = None
+    fresh: bool = False
 
     def of(self, trials: int) -> _Ready:
         """The same with so many trials in all."""
@@ -245,18 +248,22 @@ class _Ready:
 def _planned(record: SweepRecord, flags: dict[str, Any], *, fork: bool = False) -> _Ready:
     """A sweep that may go on, or a new one from it, checked against what there is today."""
     from orch.cli.live import steps
+    from orch.planning.words import is_unplanned, plan
     from orch.sweeps import resumption
 
     settings, home = enter_with_libraries(**flags)
     with reading() as queries:
-        best = queries.best(record)
+        former = queries.sweep(record.parent) if is_unplanned(record) and record.parent else record
+        best = queries.best(former) if former else None
     with steps() as progress:
-        planned = (
-            resumption.fork(record, best, settings, home, progress)
-            if fork
-            else resumption.plan_again(record, settings, home, progress)
-        )
-    return _Ready(planned, settings, home, record.id if fork else None)
+        if is_unplanned(record):
+            planned = resumption.begin_with(plan(record, settings, home, progress), best)
+            return _Ready(planned, settings, home, record.parent, fresh=True)
+        if fork:
+            planned = resumption.fork(record, best, settings, home, progress)
+            return _Ready(planned, settings, home, record.id, fresh=True)
+        planned = resumption.plan_again(record, settings, home, progress)
+    return _Ready(planned, settings, home)
 
 
 def _run(ready: _Ready, *, strict: bool, as_json: bool) -> None:
@@ -269,7 +276,7 @@ def _run(ready: _Ready, *, strict: bool, as_json: bool) -> None:
         ready.home,
         strict=strict,
         as_json=as_json,
-        fresh=ready.parent is not None,
+        fresh=ready.fresh,
         parent=ready.parent,
         show_result=recipes.comparing(ready.planned),
     )

@@ -58,7 +58,7 @@ def holding(store: Store, queries: Queries, sweep_id: str, home: Home) -> Genera
     Raises:
         UsageError: another process runs it.
     """
-    name = f"{_machine()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    name = f"{machine()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     with _alone(sweep_id, home):
         _take(store, queries, sweep_id, name)
         _HOLDING.add(name)
@@ -96,7 +96,7 @@ def _taken(sweep_id: str, by: str) -> UsageError:
     )
 
 
-def _machine() -> str:
+def machine() -> str:
     """This machine, and where processes are numbered apart, which of its containers."""
     numbered = Path("/proc/self/ns/pid")
     inside = numbered.readlink().name if numbered.is_symlink() else ""
@@ -105,8 +105,8 @@ def _machine() -> str:
 
 def _is_gone(holder: str) -> bool:
     """True for a driver of this machine whose process has ended, or has let go without saying."""
-    machine, process, _ = holder.rsplit(":", 2)
-    if machine != _machine():
+    where, process, _ = holder.rsplit(":", 2)
+    if where != machine():
         return False
     if int(process) == os.getpid():
         return holder not in _HOLDING

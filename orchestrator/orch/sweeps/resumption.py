@@ -49,24 +49,26 @@ def fork(
     with the best configuration of the other, where that still is in its space.
     """
     former = SweepSpec.from_json(record.spec)
-    planned = _planned_today(former, settings, home, progress)
-    known: Mapping[str, Any] = best.params if best else {}
-    domains = planned.spec.domains
-    first = {
-        name: known[name] if name in known and space.contains(domain, known[name]) else value
-        for (name, value), domain in zip(
-            planned.spec.first.items(), map(domains.__getitem__, planned.spec.first), strict=True
-        )
-    }
+    planned = begin_with(_planned_today(former, settings, home, progress), best)
     same = planned.spec.space == former.space
     spec = replace(
         planned.spec,
-        first=first,
         trials=former.trials,
         recipe=former.recipe if same else None,
         shortened=former.shortened,
     )
     return replace(planned, spec=spec)
+
+
+def begin_with(planned: PlannedSweep, best: TrialRecord | None) -> PlannedSweep:
+    """The same sweep, beginning with the configuration of a trial, where that is in its space."""
+    known: Mapping[str, Any] = best.params if best else {}
+    domains = planned.spec.domains
+    first = {
+        name: known[name] if name in known and space.contains(domains[name], known[name]) else value
+        for name, value in planned.spec.first.items()
+    }
+    return replace(planned, spec=replace(planned.spec, first=first))
 
 
 def _planned_today(

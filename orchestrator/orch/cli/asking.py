@@ -1,0 +1,42 @@
+"""How a command asks for something of the service: over HTTP, or in its own process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from orch.cli.door import database_url, enter
+
+if TYPE_CHECKING:
+    from orch.service.client import Client
+    from orch.service.state import Service
+
+
+def client() -> Client | None:
+    """The service that ORCH_URL names; None where commands work on this machine."""
+    settings, home = enter()
+    if not settings.url:
+        return None
+    from orch.service.access import read_token
+    from orch.service.client import Client
+
+    return Client(settings.url, read_token(settings, home))
+
+
+def ask(
+    method: str,
+    path: str,
+    here: Callable[[Service], dict[str, Any]],
+    body: dict[str, Any] | None = None,
+    query: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The document that answers a request; `here` makes it where no service is asked."""
+    remote = client()
+    if remote is not None:
+        return remote.ask(method, path, body, query)
+    from orch.service.state import serving
+
+    settings, home = enter()
+    home.create()
+    with serving(settings, home, database_url(settings, home)) as service:
+        return here(service)

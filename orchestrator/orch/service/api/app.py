@@ -1,0 +1,107 @@
+"""The application: routes, probes and metrics behind the guard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from orch import __version__, catalog, registry, views
+from orch.errors import OrchError
+from orch.service import metrics
+from orch.service.access import Access
+from orch.service.api import guard, problems, schedules, sweeps
+from orch.service.api.here import Here
+from orch.service.api.paths import ROOT
+from orch.service.state import Service
+from orch_db.errors import DatabaseError
+
+things = APIRouter(tags=["plugins"])
+probes = APIRouter(tags=["service"])
+
+
+@things.get("/datasets")
+def list_datasets(here: Here) -> JSONResponse:
+    """Datasets by name, and what is present of each."""
+    return JSONResponse(views.document(datasets=[_dataset(here, each) for each in _names()]))
+
+
+def _names() -> list[str]:
+    return registry.dataset_names()
+
+
+def _dataset(here: Service, name: str) -> dict[str, Any]:
+    try:
+        there = catalog.find(here.home, name)
+        return views.dataset(registry.load_dataset(name).facts, there)
+    except OrchError as error:
+        return {"name": name, "present": False, "error": error.message}
+
+
+@things.get("/strategies")
+def list_strategies(here: Here) -> JSONResponse:
+    """Strategies by name, without importing one."""
+    return JSONResponse(views.document(strategies=_plugins(registry.STRATEGIES)))
+
+
+@things.get("/plugins")
+def list_plugins(here: Here) -> JSONResponse:
+    """Plugins of every kind, without importing one."""
+    listed = {
+        "datasets": _plugins(registry.DATASETS),
+        "strategies": _plugins(registry.STRATEGIES),
+    }
+    return JSONResponse(views.document(**listed))
+
+
+def _plugins(group: str) -> list[dict[str, str]]:
+    names = registry.dataset_names() if group == registry.DATASETS else registry.strategy_names()
+    return [{"name": each, "distribution": registry.version(group, each)} for each in names]
+
+
+@probes.get("/healthz")
+def alive() -> PlainTextResponse:
+    """The process answers."""
+    return PlainTextResponse("alive\n")
+
+
+@probes.get("/readyz")
+def ready(here: Here) -> PlainTextResponse:
+    """The database answers too."""
+    try:
+        here.queries.leader()
+    except DatabaseError:
+        return PlainTextResponse("the database does not answer\n", 503)
+    return PlainTextResponse("ready\n")
+
+
+@probes.get("/metrics")
+def show_metrics(here: Here) -> PlainTextResponse:
+    """Figures as Prometheus reads them."""
+    return PlainTextResponse(metrics.text(here), media_type=metrics.MEDIA_TYPE)
+
+
+def make(service: Service, access: Access) -> guard.Guard:
+    """The application of a service, as a server runs it."""
+    return guard.Guard(routes(service), access)
+
+
+def routes(service: Service | None = None) -> FastAPI:
+    """All routes, with nothing before them."""
+    app = FastAPI(
+        title="orch",
+        version=__version__,
+        description="Sweeps that find how to fine-tune a pretrained network.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{ROOT}/openapi.json",
+        redirect_slashes=False,
+        responses={"default": {"description": "A problem as RFC 9457 has it"}},
+    )
+    app.state.service = service
+    for router in (sweeps.router, schedules.router, things):
+        app.include_router(router, prefix=ROOT)
+    app.include_router(probes)
+    problems.install(app)
+    return app

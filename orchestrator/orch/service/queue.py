@@ -1,0 +1,93 @@
+"""Runs the sweeps that are queued: takes them in their order, starts them, sees how they end."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass, field
+
+from orch.clock import now
+from orch.home import Home
+from orch.service import notices, processes
+from orch.settings import Settings
+from orch_db.records import JobRecord
+from orch_db.service_queries import ServiceQueries
+from orch_db.service_store import ServiceStore
+
+HOLD_SECONDS = 60.0
+GONE = "its process is gone"
+
+
+@dataclass
+class Runner:
+    """The queue as one service works through it."""
+
+    store: ServiceStore
+    queries: ServiceQueries
+    settings: Settings
+    home: Home
+    name: str
+    _children: dict[str, subprocess.Popen[bytes]] = field(
+        default_factory=dict[str, subprocess.Popen[bytes]]
+    )
+    _bests: dict[str, str] = field(default_factory=dict[str, str])
+
+    def tick(self) -> None:
+        """See what ended, take over what another service left, start what may start.
+
+        Raises:
+            DatabaseError: the database refused; nothing is half recorded.
+        """
+        self.store.hold(HOLD_SECONDS)
+        for job in self.queries.jobs("running"):
+            if job.service == self.name:
+                self._look_at(job)
+        self._take_over()
+        while job := self.store.claim(self.settings.sweeps_at_once, HOLD_SECONDS, now()):
+            self._start(job)
+
+    def _start(self, job: JobRecord) -> None:
+        child = processes.start(self.home, job.sweep_id, job.flags)
+        self._children[job.sweep_id] = child
+        self.store.started(job.sweep_id, processes.identity(child.pid))
+
+    def _look_at(self, job: JobRecord) -> None:
+        """Record the end of a process that could not record it itself."""
+        self._tell_best(job.sweep_id)
+        child = self._children.get(job.sweep_id)
+        code = child.poll() if child else None
+        if child is not None and code is None:
+            return
+        self._children.pop(job.sweep_id, None)
+        if code is not None and code >= 0 and job.process:
+            self._ended(job, job.process, code)
+        elif code is not None or (job.process and not processes.is_alive(job.process)):
+            self.store.lose(job.sweep_id, self.name, GONE, now())
+
+    def _ended(self, job: JobRecord, process: str, code: int) -> None:
+        if self.store.end_job(job.sweep_id, process, code, "", now()):
+            self.tell_ended(job.sweep_id, code)
+
+    def tell_ended(self, sweep_id: str, code: int) -> None:
+        """Queue the notices of a sweep that ended."""
+        sweep = self.queries.sweep(sweep_id)
+        if sweep is not None:
+            best = self.queries.best(sweep)
+            self.store.tell(notices.ended(self.settings, sweep, code, best))
+
+    def _tell_best(self, sweep_id: str) -> None:
+        """Queue a notice where a trial of a running sweep leads its board, and others are there."""
+        sweep = self.queries.sweep(sweep_id)
+        best = self.queries.best(sweep) if sweep else None
+        if sweep is None or best is None or self._bests.get(sweep_id) == best.id:
+            return
+        self._bests[sweep_id] = best.id
+        leads = self.queries.leader_of_board(sweep.board, sweep.direction)
+        if leads is not None and leads.id == best.id:
+            self.store.tell(notices.new_best(self.settings, sweep, best))
+
+    def _take_over(self) -> None:
+        """Adopt processes of this machine whose service is gone; queue again what nobody runs."""
+        for job in self.queries.orphans():
+            if job.process and processes.is_here(job.process) and processes.is_alive(job.process):
+                self.store.adopt(job, HOLD_SECONDS)
+        self.store.recover("the service that ran it is gone", now())

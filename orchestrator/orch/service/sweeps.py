@@ -1,0 +1,166 @@
+"""What the service does with sweeps: queue, list, ask, show what they said. Returns documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from orch import views
+from orch.clock import now
+from orch.errors import NotFoundError, UsageError, nearest
+from orch.planning import words as planning
+from orch.planning.words import SweepWords
+from orch.service import processes
+from orch.service.state import Service
+from orch.sweeps import orders
+from orch.sweeps.control import as_it_is
+from orch.sweeps.orders import Wanted
+from orch.trials import FailureKind
+from orch_db.records import SweepRecord
+
+MOST_LOG = 1_000_000  # characters of a log that are given at one time
+
+
+def queue(service: Service, words: SweepWords, priority: int = 0) -> dict[str, Any]:
+    """Queue a new sweep.
+
+    Raises:
+        NotFoundError, UsageError: its words make no sense.
+    """
+    planning.check(words)
+    record = planning.queued(words, service.settings)
+    service.store.add(record, words.flags, priority)
+    return document(service, record.id)
+
+
+def listing(service: Service, limit: int, before: str = "", since: str = "") -> dict[str, Any]:
+    """Sweeps, newest first: those created before one whose id is given, and those that changed
+    or were created since an instant. `next` is where the next page begins.
+    """
+    records = service.queries.page(limit + 1, before, since)
+    shown = [as_it_is(each) for each in records[:limit]]
+    more = shown[-1].id if len(records) > limit else None
+    listed = [views.sweep(each, service.queries.best(each)) for each in shown]
+    return views.document(sweeps=listed, next=more)
+
+
+def document(service: Service, prefix: str) -> dict[str, Any]:
+    """A sweep, its place in the queue, and its trials."""
+    record = service.sweep(prefix)
+    trials, best = service.queries.trials(record.id), service.queries.best(record)
+    job = service.queries.job(record.id)
+    shown = views.sweep(record, best, trials)
+    return views.document(**shown, job=views.job(job) if job else None)
+
+
+def ask(service: Service, prefix: str, wanted: Wanted) -> dict[str, Any]:
+    """Ask for a pause, a stop, a cancel.
+
+    Raises:
+        UsageError: it is not running.
+    """
+    record = service.sweep(prefix)
+    said = orders.ask(service.sweeps, service.queries, record, wanted)
+    return views.document(id=record.id, said=said)
+
+
+def resume(service: Service, prefix: str, priority: int = 0) -> dict[str, Any]:
+    """Queue a sweep that stopped before its end.
+
+    Raises:
+        UsageError: it has nothing left to run, or waits or runs already.
+    """
+    record = service.sweep(prefix)
+    orders.require_unfinished(record)
+    return _again(service, record, priority, f"sweep {record.id[:6]} is queued again")
+
+
+def extend(service: Service, prefix: str, more: int, priority: int = 0) -> dict[str, Any]:
+    """Give a sweep so many trials more, and queue it where it does not run.
+
+    Raises:
+        UsageError: it was cancelled, or just extended by another.
+    """
+    record = service.sweep(prefix)
+    wanted = int(record.spec["trials"]) + more
+    orders.extend(service.sweeps, record, wanted)
+    said = f"sweep {record.id[:6]} has {wanted} trials now"
+    if record.state == "running" or not _enqueued(service, record, priority):
+        return views.document(id=record.id, said=said)
+    return views.document(id=record.id, said=f"{said}, and is queued again")
+
+
+def retry(
+    service: Service, prefix: str, kinds: Sequence[str] = (), priority: int = 0
+) -> dict[str, Any]:
+    """Queue a sweep's failed trials again, those of some classes or all.
+
+    Raises:
+        UsageError: it runs, was cancelled, or a class is none.
+        NotFoundError: no trial failed so.
+    """
+    known: tuple[FailureKind, ...] = get_args(FailureKind)
+    for kind in kinds:
+        if kind not in known:
+            raise UsageError(f"no class of failures is called {kind!r}{nearest(kind, known)}")
+    record = service.sweep(prefix)
+    count = orders.retry(service.sweeps, record, [kind for kind in known if kind in kinds])
+    said = f"{count} trials of sweep {record.id[:6]} are queued again"
+    return _again(service, record, priority, said)
+
+
+def _again(service: Service, record: SweepRecord, priority: int, said: str) -> dict[str, Any]:
+    if not _enqueued(service, record, priority):
+        raise UsageError(
+            f"sweep {record.id[:6]} is in the queue already; nothing was changed", "orch queue"
+        )
+    return views.document(id=record.id, said=said)
+
+
+def _enqueued(service: Service, record: SweepRecord, priority: int) -> bool:
+    job = service.queries.job(record.id)
+    flags = job.flags if job else {}
+    return service.store.enqueue(record.id, flags, now(), priority)
+
+
+def in_queue(service: Service) -> dict[str, Any]:
+    """What runs and what waits, in the order in which it runs."""
+    jobs = [*service.queries.jobs("running"), *service.queries.jobs("queued")]
+    listed = []
+    for each in jobs:
+        record = service.queries.sweep(each.sweep_id)
+        if record is not None:
+            listed.append({**views.job(each), **_named(record)})
+    leader = service.queries.leader()
+    return views.document(queue=listed, service=bool(leader and leader.alive))
+
+
+def _named(record: SweepRecord) -> dict[str, Any]:
+    ended = sum(
+        count for state, count in record.trials.items() if state not in ("queued", "running")
+    )
+    names = {"name": record.name, "dataset": record.dataset, "strategy": record.strategy}
+    return {**names, "ended": ended, "trials": record.spec.get("trials")}
+
+
+def log(service: Service, prefix: str, start: int = 0) -> dict[str, Any]:
+    """What the process of a sweep said, from a character of its log on.
+
+    Raises:
+        NotFoundError: it was not run by the service, or on another machine.
+    """
+    record = service.sweep(prefix)
+    file = processes.log(service.home, record.id)
+    if not file.is_file():
+        raise NotFoundError(
+            f"sweep {record.id[:6]} has no log in {file.parent}: no service has run it here",
+            f"orch sweeps show {record.id[:6]}",
+        )
+    with file.open("rb") as content:
+        content.seek(max(0, start))
+        text = content.read(MOST_LOG)
+    return views.document(id=record.id, start=start, end=start + len(text), text=_plain(text))
+
+
+def _plain(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
