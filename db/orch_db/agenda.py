@@ -59,8 +59,13 @@ class Decision:
 # ── who leads ───────────────────────────────────────────────────────────────────────────────
 
 
-def lead(connection: Connection, name: str, holder: str, seconds: float) -> int | None:
-    """Lead for some seconds, or go on with it; returns the epoch, None where another leads."""
+def lead(
+    connection: Connection, name: str, holder: str, seconds: float, gone: str | None = None
+) -> int | None:
+    """Lead for some seconds, or go on with it; returns the epoch, None where another leads.
+
+    `gone` names a leader that is known to be gone, whose time need not be waited for.
+    """
     first = {"name": name, "holder": holder, "epoch": 0, "held_until": 0.0}
     insert_once(connection, Leader, first)
     found = connection.execute(
@@ -69,7 +74,7 @@ def lead(connection: Connection, name: str, holder: str, seconds: float) -> int 
         .with_for_update()
     ).one()
     mine = found.holder == holder and found.epoch > 0
-    if found.alive and not mine:
+    if found.alive and not mine and found.holder != gone:
         return None
     epoch = found.epoch if mine and found.alive else found.epoch + 1
     connection.execute(

@@ -55,11 +55,6 @@ class ServiceQueries(Queries):
         rows = self._rows(select(Job.__table__).where(Job.sweep_id == sweep_id))
         return JobRecord(**rows[0]) if rows else None
 
-    def orphans(self) -> list[JobRecord]:
-        """Running jobs whose service has not been heard of for too long."""
-        statement = select(Job.__table__).where(Job.state == "running", ~alive(Job.held_until))
-        return [JobRecord(**row) for row in self._rows(statement)]
-
     def schedules(self) -> list[ScheduleRecord]:
         """All schedules by name."""
         rows = self._rows(select(Schedule.__table__).order_by(Schedule.name))

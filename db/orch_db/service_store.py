@@ -134,9 +134,12 @@ class ServiceStore:
 
     # schedules
 
-    def lead(self, seconds: float) -> bool:
-        """Lead for some seconds, or go on with it; False where another service does."""
-        epoch = self._write(lambda c: agenda.lead(c, SCHEDULER, self._name, seconds))
+    def lead(self, seconds: float, gone: str | None = None) -> bool:
+        """Lead for some seconds, or go on with it; False where another service does.
+
+        `gone` names a leader whose process is known to have ended.
+        """
+        epoch = self._write(lambda c: agenda.lead(c, SCHEDULER, self._name, seconds, gone))
         self._epoch = epoch or 0
         return epoch is not None
 

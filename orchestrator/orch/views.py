@@ -58,6 +58,8 @@ def sweep(
         "expected_seconds": record.expected_seconds,
         "reason": record.reason,
         "parent": record.parent,
+        "request": record.request,
+        "spec": dict(record.spec),
     }
 
 
@@ -88,6 +90,11 @@ def trial(record: TrialRecord, epochs: Iterable[EpochRecord] | None = None) -> d
         "best_epoch": record.best_epoch,
         "attempt": record.attempt,
         "seed": record.seed,
+        "cut": record.cut,
+        "planned_epochs": sum(stage["epochs"] for stage in record.plan.get("stages", ())),
+        "created_at": record.created_at,
+        "started_at": record.started_at,
+        "finished_at": record.finished_at,
     }
     if epochs is not None:
         shown |= {
@@ -177,7 +184,10 @@ def frozen(record: TrialRecord) -> int | None:
 
 
 def leaderboard(boards: Iterable[Board]) -> dict[str, Any]:
-    """Ranked trials; rank counts within one board, since only its rows are comparable."""
+    """Ranked trials, and their sweeps; rank counts within one board, since only its rows are
+    comparable.
+    """
+    boards = list(boards)
     rows = [
         {
             "rank": rank,
@@ -193,7 +203,8 @@ def leaderboard(boards: Iterable[Board]) -> dict[str, Any]:
         for board in boards
         for rank, row in enumerate(board.rows, start=1)
     ]
-    return {"rows": rows}
+    sweeps = {each.id: each for board in boards for each in board.sweeps.values()}
+    return {"rows": rows, "sweeps": [sweep(each, None) for each in sweeps.values()]}
 
 
 def chosen_options(dataset: str, spec: Mapping[str, Any]) -> list[str]:

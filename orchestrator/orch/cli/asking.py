@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from orch.cli.door import database_url, enter
+from orch.cli.door import database_url, enter, reading
 
 if TYPE_CHECKING:
     from orch.service.client import Client
+    from orch.service.remote import RemoteQueries
     from orch.service.state import Service
+    from orch_db.queries import Queries
 
 
 def client() -> Client | None:
@@ -21,6 +24,19 @@ def client() -> Client | None:
     from orch.service.client import Client
 
     return Client(settings.url, read_token(settings, home))
+
+
+@contextmanager
+def results() -> Generator[Queries | RemoteQueries]:
+    """What was swept: of the service that ORCH_URL names, or of this machine's database."""
+    remote = client()
+    if remote is None:
+        with reading() as queries:
+            yield queries
+        return
+    from orch.service.remote import RemoteQueries
+
+    yield RemoteQueries(remote)
 
 
 def ask(

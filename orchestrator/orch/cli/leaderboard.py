@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from orch.cli import output
-from orch.cli.door import reading
+from orch.cli.asking import results
 from orch.errors import UsageError
 
 
@@ -23,7 +23,7 @@ def leaderboard(
     if top < 1:
         raise UsageError(f"--top {top} leaves no row", "give 1 or more")
     _check_dataset(dataset)
-    with reading() as queries:
+    with results() as queries:
         boards = [board for board in queries.boards(dataset, top) if board.rows]
     document = views.document(**views.leaderboard(boards))
     if as_json or as_csv or not boards:

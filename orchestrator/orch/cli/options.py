@@ -26,6 +26,7 @@ Split = Annotated[
 
 RayAddress = Annotated[str | None, typer.Option(help="Join a running Ray cluster.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit 9 if a trial failed.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Leave it to orch serve.")]
 Concurrent = Annotated[int | None, typer.Option(help="Trials at once.")]
 HangTimeout = Annotated[
     str | None, typer.Option(help="End a trial that makes no progress for so long: 10m.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orch.cli import options, output
+from orch.cli.asking import ask, client
 from orch.cli.door import enter_with_libraries
 from orch.errors import NoTrialCompletedError, OrchError, SomeTrialsFailedError, UsageError
 from orch.settings import Pruner, Sampler
@@ -81,8 +82,8 @@ def sweep(
     }
     words = _words(told, given, space or [], options.read(chosen, split))
     words = replace(words, strict=strict)
-    if detach:
-        _queue(words, priority, as_json)
+    if detach or client() is not None:
+        _queue(words, priority, detach, as_json)
         return
     from orch.cli.live import steps
     from orch.planning.spec import plan_sweep
@@ -127,13 +128,15 @@ def _words(
     )
 
 
-def _queue(words: SweepWords, priority: int, as_json: bool) -> None:
-    """Leave a sweep to the service, and say how to follow it."""
-    from orch.cli.asking import ask
+def _queue(words: SweepWords, priority: int, detach: bool, as_json: bool) -> None:
+    """Leave a sweep to the service, and say how to follow it, or wait for its end."""
+    from orch.cli import detached
     from orch.service import sweeps
 
     body = {**words.to_json(), "priority": priority}
     found = ask("POST", "/sweeps", lambda s: sweeps.queue(s, words, priority), body)
+    if not detach:
+        detached.wait(found["id"])
     if as_json:
         output.print_json(found)
     else:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from orch.cli import options, output
+from orch.cli.asking import ask, client, results
 from orch.cli.door import enter, enter_with_libraries, opened, reading
 from orch.cli.nouns import noun
 from orch.errors import UsageError, nearest
@@ -16,6 +18,7 @@ from orch.trials import FailureKind
 if TYPE_CHECKING:
     from orch.home import Home
     from orch.planning.spec import PlannedSweep
+    from orch.service.state import Service
     from orch.settings import Settings
     from orch.sweeps.orders import Wanted
     from orch_db.records import SweepRecord
@@ -35,7 +38,7 @@ def list_sweeps(
     from orch import views
     from orch.sweeps.control import as_it_is
 
-    with reading() as queries:
+    with results() as queries:
         records = [as_it_is(each) for each in queries.sweeps()]
         best = {each.id: queries.best(each) for each in records}
     columns = ["sweep", "name", "state", "backbone", "trials", "best", "at"]
@@ -80,7 +83,7 @@ def show(sweep: Id, as_json: output.Json = False) -> None:
     from orch.cli.tables import sweep_result
     from orch.sweeps.life import require_sweep
 
-    with reading() as queries:
+    with results() as queries:
         record = require_sweep(queries, sweep)
         trials, best = queries.trials(record.id), queries.best(record)
     if as_json:
@@ -122,6 +125,7 @@ def resume(
         bool, typer.Option("--fork", help="Start a new sweep from it, with what there is today.")
     ] = False,
     strict: options.Strict = False,
+    detach: options.Detach = False,
     as_json: output.Json = False,
 ) -> None:
     """Go on with a sweep that was interrupted, paused or stopped: what ended stays."""
@@ -134,6 +138,8 @@ def resume(
     }
     from orch.sweeps.orders import require_unfinished
 
+    if _left_to_service(sweep, "resume", {}, detach):
+        return
     record = _record(sweep)
     if not fork:
         require_unfinished(record)
@@ -165,11 +171,17 @@ def extend(
     concurrent: options.Concurrent = None,
     ray_address: options.RayAddress = None,
     strict: options.Strict = False,
+    detach: options.Detach = False,
     as_json: output.Json = False,
 ) -> None:
     """Give a sweep more trials; where nobody runs it, go on with it now."""
     from orch.sweeps import orders
 
+    more = _number(trials)
+    if trials.strip().startswith("+") and _left_to_service(
+        sweep, "extend", {"trials": more}, detach
+    ):
+        return
     record = _record(sweep)
     orders.require_not_cancelled(record)
     wanted = _all_trials(trials, int(record.spec["trials"]))
@@ -193,6 +205,7 @@ def retry(
     concurrent: options.Concurrent = None,
     ray_address: options.RayAddress = None,
     strict: options.Strict = False,
+    detach: options.Detach = False,
     as_json: output.Json = False,
 ) -> None:
     """Run a sweep's failed trials again."""
@@ -201,6 +214,8 @@ def retry(
     if not failed and not kinds:
         raise UsageError("nothing says what to run again", f"orch sweeps retry {sweep} --failed")
     wanted: list[FailureKind] = [_kind(each) for each in kinds or ()]
+    if _left_to_service(sweep, "retry", {"classes": wanted}, detach):
+        return
     record = _record(sweep)
     orders.require_retriable(record)
     ready = _planned(record, {"concurrent": concurrent, "ray_address": ray_address})
@@ -212,11 +227,10 @@ def retry(
 
 def _ask(sweep: str, wanted: Wanted) -> None:
     """Ask the driver of a sweep for something, from another terminal than its own."""
-    from orch.sweeps import orders
+    from orch.service import sweeps
 
-    record = _record(sweep)
-    with opened(*enter()) as (store, queries):
-        output.say(orders.ask(store, queries, record, wanted))
+    path = f"/sweeps/{sweep}/{wanted}"
+    output.say(ask("POST", path, lambda s: sweeps.ask(s, sweep, wanted))["said"])
 
 
 def _record(prefix: str) -> SweepRecord:
@@ -282,12 +296,31 @@ def _run(ready: _Ready, *, strict: bool, as_json: bool) -> None:
     )
 
 
-def _all_trials(text: str, now: int) -> int:
-    """Read "+50", so many more, or "100", so many in all."""
+def _left_to_service(sweep: str, verb: str, body: dict[str, Any], detach: bool) -> bool:
+    """Queue it instead of running it here, where that is wished or ORCH_URL names a service."""
+    if not detach and client() is None:
+        return False
+    from orch.service import sweeps
+
+    here: dict[str, Callable[[Service], dict[str, Any]]] = {
+        "resume": lambda s: sweeps.resume(s, sweep),
+        "extend": lambda s: sweeps.extend(s, sweep, body["trials"]),
+        "retry": lambda s: sweeps.retry(s, sweep, body["classes"]),
+    }
+    output.say(ask("POST", f"/sweeps/{sweep}/{verb}", here[verb], body)["said"])
+    return True
+
+
+def _number(text: str) -> int:
     number = text.strip().removeprefix("+")
     if not number.isdecimal() or int(number) == 0:
         raise UsageError(f"--trials {text} is no number of trials", "write --trials +50")
-    return now + int(number) if text.strip().startswith("+") else int(number)
+    return int(number)
+
+
+def _all_trials(text: str, now: int) -> int:
+    """Read "+50", so many more, or "100", so many in all."""
+    return now + _number(text) if text.strip().startswith("+") else _number(text)
 
 
 def _kind(text: str) -> FailureKind:

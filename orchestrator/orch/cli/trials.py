@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orch.cli import curves, output
-from orch.cli.door import enter, reading
+from orch.cli.asking import results
+from orch.cli.door import enter
 from orch.cli.nouns import noun
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def list_trials(
     from orch.cli import tables
     from orch.sweeps.life import require_sweep
 
-    with reading() as queries:
+    with results() as queries:
         newest = queries.sweeps(limit=1)
         record = require_sweep(queries, sweep) if sweep else newest[0] if newest else None
         trials = queries.trials(record.id) if record else []
@@ -84,7 +85,7 @@ def show(
 
     if png is not None:
         curves.check(png)
-    with reading() as queries:
+    with results() as queries:
         record, sweep = require_trial(queries, trial)
         epochs = queries.epochs(record.id)
     if as_json:

@@ -23,7 +23,7 @@ def identity(process: int) -> str:
 
 def is_here(identity_text: str) -> bool:
     """True for a process of this machine, gone or not."""
-    return identity_text.rsplit(":", 2)[0] == machine()
+    return identity_text.count(":") >= 2 and identity_text.rsplit(":", 2)[0] == machine()
 
 
 def is_alive(identity_text: str) -> bool:

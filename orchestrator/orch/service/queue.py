@@ -87,7 +87,18 @@ class Runner:
 
     def _take_over(self) -> None:
         """Adopt processes of this machine whose service is gone; queue again what nobody runs."""
-        for job in self.queries.orphans():
-            if job.process and processes.is_here(job.process) and processes.is_alive(job.process):
-                self.store.adopt(job, HOLD_SECONDS)
+        for job in self.queries.jobs("running"):
+            if job.service and job.service != self.name and is_gone(job.service):
+                self._take_from(job, job.service)
         self.store.recover("the service that ran it is gone", now())
+
+    def _take_from(self, job: JobRecord, service: str) -> None:
+        if job.process and processes.is_alive(job.process):
+            self.store.adopt(job, HOLD_SECONDS)
+        else:
+            self.store.lose(job.sweep_id, service, GONE, now())
+
+
+def is_gone(service: str) -> bool:
+    """True for a service of this machine whose process has ended; others may only be late."""
+    return processes.is_here(service) and not processes.is_alive(service)

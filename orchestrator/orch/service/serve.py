@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,14 +13,13 @@ import uvicorn
 
 from orch.errors import StorageError, first_line
 from orch.home import Home
-from orch.service import access, notices
+from orch.service import access, notices, processes
 from orch.service.api import app
 from orch.service.notices import Messenger
-from orch.service.queue import Runner
+from orch.service.queue import Runner, is_gone
 from orch.service.scheduler import LEAD_SECONDS, Scheduler, refresh_plugins, utc_now
 from orch.service.state import Service, serving
 from orch.settings import Settings
-from orch.sweeps.control import machine
 from orch_db.errors import DatabaseError
 
 LOOK_SECONDS = 0.5  # between looks at queue and schedules
@@ -78,7 +76,7 @@ class Leading:
         """Lead or follow; decide what has come."""
         now = utc_now()
         if not self.leads or (now - self._renewed).total_seconds() > LEAD_SECONDS / 3:
-            before, self.leads = self.leads, self.scheduler.store.lead(LEAD_SECONDS)
+            before, self.leads = self.leads, self._lead()
             self._renewed = now
             if self.leads and not before:
                 self.say("this service makes schedules fire")
@@ -92,6 +90,11 @@ class Leading:
                 self.leads = False
                 raise
 
+    def _lead(self) -> bool:
+        former = self.scheduler.queries.leader()
+        gone = former.holder if former is not None and is_gone(former.holder) else None
+        return self.scheduler.store.lead(LEAD_SECONDS, gone)
+
 
 def run(settings: Settings, home: Home, url: str, say: Say) -> None:
     """Serve until SIGINT or SIGTERM. Sweeps that run go on; the next service finds them again.
@@ -103,7 +106,7 @@ def run(settings: Settings, home: Home, url: str, say: Say) -> None:
     """
     allowed = access.allow(settings, home)
     notices.check(settings)
-    name = f"{machine()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    name = processes.identity(os.getpid())
     with serving(settings, home, url, name) as service, _listening(settings) as sock:
         loops = _loops(service, name, say)
         config = uvicorn.Config(

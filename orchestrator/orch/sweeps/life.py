@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from orch.clock import now
 from orch.errors import (
@@ -295,7 +295,19 @@ def _tried(trial: TrialRecord, queries: Queries, spec: SweepSpec) -> Tried:
     )
 
 
-def require_trial(queries: Queries, prefix: str) -> tuple[TrialRecord, SweepRecord]:
+class Findable(Protocol):
+    """What finds sweeps and trials: the database, or a service."""
+
+    def sweep(self, prefix: str) -> SweepRecord | None:
+        """The sweep whose id begins so."""
+        ...
+
+    def trial(self, prefix: str) -> TrialRecord | None:
+        """The trial whose id begins so."""
+        ...
+
+
+def require_trial(queries: Findable, prefix: str) -> tuple[TrialRecord, SweepRecord]:
     """The trial whose id begins with `prefix`, and its sweep.
 
     Raises:
@@ -308,7 +320,7 @@ def require_trial(queries: Queries, prefix: str) -> tuple[TrialRecord, SweepReco
     return found, sweep
 
 
-def require_sweep(queries: Queries, prefix: str) -> SweepRecord:
+def require_sweep(queries: Findable, prefix: str) -> SweepRecord:
     """The sweep whose id begins with `prefix`; one whose driver is gone is interrupted.
 
     Raises:
