@@ -88,6 +88,8 @@ def _is_open(document: dict[str, Any]) -> bool:
 def exit_code(document: dict[str, Any]) -> int:
     """What the command of a sweep ended with, or would have."""
     job = document["job"]
+    if document["state"] == "cancelled":  # its process, if it had one by then, was refused
+        return CODES["cancelled"]
     if job and job["exit_code"] is not None:
         return int(job["exit_code"])
     return CODES.get(document["state"], INTERRUPTED)
