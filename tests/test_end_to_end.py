@@ -136,6 +136,7 @@ def test_a_sweep_on_digits_is_one_json_document(command, tmp_path: Path) -> None
     assert document["state"] == "completed"
     assert [trial["state"] for trial in document["trials"]] == ["completed"] * 3
     assert document["best"]["score"] >= 0.9
+    assert document["expected_seconds"] > 0
     assert document["trials"][0]["params"]["frozen_layers"] == 22
     assert {trial["frozen"] for trial in document["trials"]} <= {15, 22}
     assert "[3/3]" in err
@@ -158,6 +159,10 @@ def test_a_sweep_on_digits_is_one_json_document(command, tmp_path: Path) -> None
     assert code == 0
     assert "computed once up to" in out
     assert "val_loss" in out
+    code, out, _ = finish(command("sweeps", "show", document["id"]))
+    assert code == 0
+    assert "trials took" in out
+    assert any(line.startswith("expected") for line in out.splitlines())
 
 
 def test_trials_that_fail_are_rows_and_the_sweep_goes_on(command, tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def child_of(serving: Serving, sweep: str) -> psutil.Process:
 
 
 def test_sweeps_outlive_the_service_and_are_run_again_when_killed(serving: Serving) -> None:
-    long = ("--trials", "1", "-S", "epochs=40", "-S", "frozen_layers=22", "--detach")
+    long = ("--trials", "1", "-S", "epochs=15", "-S", "frozen_layers=22", "--detach")
     sweep = serving.orch("sweep", "digits", *long).strip()
     waiting = serving.orch("sweep", "digits", *SMALL, "--detach", "--priority", "5").strip()
     child = child_of(serving, sweep)
@@ -178,8 +178,8 @@ def test_sweeps_outlive_the_service_and_are_run_again_when_killed(serving: Servi
         (sweep, "running"),
         (waiting, "queued"),
     ]
-    child.kill()
     serving.orch("sweeps", "cancel", waiting)
+    child.kill()
     serving.orch("sweeps", "wait", waiting, code=130)
     serving.orch("sweeps", "wait", sweep)
     document = json.loads(serving.orch("sweeps", "show", sweep, "--json"))
