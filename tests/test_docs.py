@@ -73,7 +73,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_in_the_documents_exist(page: Path) -> None:
     known = typer.main.get_command(app).commands  # pyright: ignore
-    for words in re.findall(r"(?:^    |`)orch ([a-z]+)(?: ([a-z]+))?", page.read_text(), re.M):
+    for words in re.findall(
+        r"(?:^    |`)orch ([a-z]+)(?: ([a-z][a-z-]*))?", page.read_text(), re.M
+    ):
         assert words[0] in known, f"{page.name}: orch {words[0]}"
         members = getattr(known[words[0]], "commands", {})
         if words[1] and members:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from orch.errors import UsageError
+from orch.settings import Pruner, Sampler
 
 Space = Annotated[
     list[str] | None,
@@ -24,6 +26,20 @@ Split = Annotated[
     str | None, typer.Option(help="How to split, where the dataset lets you choose: -D split=…")
 ]
 
+Strategy = Annotated[str | None, typer.Option(help="How to train.")]
+Backbone = Annotated[str | None, typer.Option(help="Pretrained network to start from.")]
+Trials = Annotated[int | None, typer.Option(help="How many configurations to try.")]
+Time = Annotated[str | None, typer.Option(help="Stop after 2h, 90m, 45s.")]
+Limit = Annotated[int | None, typer.Option(help="Use so many examples, a share of each class.")]
+Metric = Annotated[str | None, typer.Option(help="What to rank by: val_accuracy, …")]
+SamplerName = Annotated[Sampler | None, typer.Option(help="How trials are chosen.")]
+PrunerName = Annotated[Pruner | None, typer.Option(help="How trials are stopped early.")]
+Seed = Annotated[int | None, typer.Option(help="Same seed, same suggestions.")]
+Keep = Annotated[int | None, typer.Option(help="Keep the weights of so many trials.")]
+GpusPerTrial = Annotated[float | None, typer.Option(help="GPUs of each, e.g. 0.5.")]
+CpusPerTrial = Annotated[int | None, typer.Option(help="CPU cores of each.")]
+Priority = Annotated[int, typer.Option(help="In the queue: higher runs first.")]
+
 RayAddress = Annotated[str | None, typer.Option(help="Join a running Ray cluster.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit 9 if a trial failed.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Leave it to orch serve.")]
@@ -35,6 +51,29 @@ TrialTimeout = Annotated[str | None, typer.Option(help="End a trial that takes l
 MostFailures = Annotated[
     int | None, typer.Option(help="Stop the sweep when so many trials in a row fail.")
 ]
+
+
+# Words of a sweep that are what was typed.
+PLAIN = (
+    *("dataset", "strategy", "backbone", "limit", "metric", "trials", "sampler", "pruner", "seed"),
+    *("keep", "concurrent", "gpus_per_trial", "cpus_per_trial", "max_failures_in_a_row", "strict"),
+)
+
+
+def said(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The words of a sweep out of a command's flags, but for its name; None where none was given.
+
+    Raises:
+        UsageError: a duration or a pair that cannot be read.
+    """
+    return {
+        **{name: flags.get(name) for name in PLAIN},
+        "seconds": seconds("--time", flags["time"]),
+        "hang_timeout": seconds("--hang-timeout", flags["hang_timeout"]),
+        "trial_timeout": seconds("--trial-timeout", flags["trial_timeout"]),
+        "space": pairs("-S", flags["space"] or [], "learning_rate='log(1e-5,1e-2)'"),
+        "options": read(flags["chosen"], flags["split"]),
+    }
 
 
 def seconds(option: str, text: str | None) -> float | None:

@@ -64,6 +64,7 @@ def _list(as_json: bool, as_csv: bool) -> None:
 
 @app.command("add")
 def add(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="What to call it.")],
     cron: Annotated[str, typer.Argument(help='"0 2 * * *", or @daily, @hourly, …')],
     dataset: Annotated[str, typer.Argument(help="What to train on.")],
@@ -77,7 +78,7 @@ def add(
     window: Annotated[str, typer.Option(help="Never fire what is older.")] = "24h",
     jitter: Annotated[str | None, typer.Option(help="Fire later by up to so long.")] = None,
     until: Annotated[str | None, typer.Option(help="The last day, or instant.")] = None,
-    priority: Annotated[int, typer.Option(help="Higher runs first.")] = 0,
+    priority: options.Priority = 0,
     if_changed: Annotated[
         bool, typer.Option("--if-changed", help="Skip while data, plugins and space are the same.")
     ] = False,
@@ -87,20 +88,22 @@ def add(
     warm_start: Annotated[
         bool, typer.Option("--warm-start", help="Begin with the best of the last sweep.")
     ] = False,
-    strategy: Annotated[str | None, typer.Option(help="How to train.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Network to start from.")] = None,
-    trials: Annotated[int | None, typer.Option(help="How many configurations to try.")] = None,
-    time: Annotated[str | None, typer.Option(help="Stop each sweep after 2h, 90m.")] = None,
+    strategy: options.Strategy = None,
+    backbone: options.Backbone = None,
+    trials: options.Trials = None,
+    time: options.Time = None,
     space: options.Space = None,
     split: options.Split = None,
     chosen: options.Chosen = None,
-    limit: Annotated[int | None, typer.Option(help="Use so many examples.")] = None,
-    metric: Annotated[str | None, typer.Option(help="What to rank by.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="How trials are chosen.")] = None,
-    pruner: Annotated[str | None, typer.Option(help="How trials are stopped early.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same suggestions.")] = None,
-    keep: Annotated[int | None, typer.Option(help="Keep the weights of so many.")] = None,
+    limit: options.Limit = None,
+    metric: options.Metric = None,
+    sampler: options.SamplerName = None,
+    pruner: options.PrunerName = None,
+    seed: options.Seed = None,
+    keep: options.Keep = None,
     concurrent: options.Concurrent = None,
+    gpus_per_trial: options.GpusPerTrial = None,
+    cpus_per_trial: options.CpusPerTrial = None,
     hang_timeout: options.HangTimeout = None,
     trial_timeout: options.TrialTimeout = None,
     max_failures_in_a_row: options.MostFailures = None,
@@ -108,44 +111,23 @@ def add(
     as_json: output.Json = False,
 ) -> None:
     """Store a sweep that runs whenever a cron expression is due."""
+    when = {each: context.params[each] for each in WHEN}
+    when["mode"] = _mode(if_changed, extend, warm_start)
+    when["window"] = options.seconds("--window", window)
+    when["jitter"] = options.seconds("--jitter", jitter) or 0.0
+    _add(when, options.said(context.params), as_json)
+
+
+WHEN = ("name", "cron", "timezone", "overlap", "catch_up", "until", "priority")
+
+
+def _add(when: dict[str, Any], said: dict[str, Any], as_json: bool) -> None:
     from orch.service import schedules
 
-    sweep = {
-        "dataset": dataset,
-        "strategy": strategy,
-        "backbone": backbone,
-        "trials": trials,
-        "seconds": options.seconds("--time", time),
-        "space": options.pairs("-S", space or [], "learning_rate='log(1e-5,1e-2)'"),
-        "options": options.read(chosen, split),
-        "limit": limit,
-        "metric": metric,
-        "sampler": sampler,
-        "pruner": pruner,
-        "seed": seed,
-        "keep": keep,
-        "concurrent": concurrent,
-        "hang_timeout": options.seconds("--hang-timeout", hang_timeout),
-        "trial_timeout": options.seconds("--trial-timeout", trial_timeout),
-        "max_failures_in_a_row": max_failures_in_a_row,
-        "strict": strict,
-    }
-    body: dict[str, Any] = {
-        "name": name,
-        "cron": cron,
-        "timezone": timezone,
-        "words": {key: value for key, value in sweep.items() if value is not None},
-        "overlap": overlap,
-        "catch_up": catch_up,
-        "mode": _mode(if_changed, extend, warm_start),
-        "window": options.seconds("--window", window),
-        "jitter": options.seconds("--jitter", jitter) or 0.0,
-        "until": until,
-        "priority": priority,
-    }
-    sent = {**body, "sweep": body["words"]}
-    del sent["words"]
-    found = ask("POST", "/schedules", lambda s: schedules.add(s, schedules.wish(body)), sent)
+    words = {key: value for key, value in said.items() if value not in (None, False)}
+    wish = {**when, "words": words}
+    path, body = "/schedules", {**when, "sweep": words}
+    found = ask("POST", path, lambda s: schedules.add(s, schedules.wish(wish)), body)
     if as_json:
         output.print_json(found)
         return

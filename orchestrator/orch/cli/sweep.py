@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,6 @@ from orch.cli import options, output
 from orch.cli.asking import ask, client
 from orch.cli.door import enter_with_libraries
 from orch.errors import NoTrialCompletedError, OrchError, SomeTrialsFailedError, UsageError
-from orch.settings import Pruner, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,63 +23,38 @@ if TYPE_CHECKING:
 
 
 def sweep(
+    context: typer.Context,
     dataset: Annotated[str | None, typer.Argument(help="What to train on.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="How to train.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Pretrained network to start from.")] = None,
-    trials: Annotated[int | None, typer.Option(help="How many configurations to try.")] = None,
-    time: Annotated[str | None, typer.Option(help="Stop after 2h, 90m, 45s.")] = None,
+    strategy: options.Strategy = None,
+    backbone: options.Backbone = None,
+    trials: options.Trials = None,
+    time: options.Time = None,
     space: options.Space = None,
     split: options.Split = None,
     chosen: options.Chosen = None,
-    limit: Annotated[
-        int | None, typer.Option(help="Use so many examples, a share of each class.")
-    ] = None,
-    metric: Annotated[str | None, typer.Option(help="What to rank by: val_accuracy, …")] = None,
-    sampler: Annotated[Sampler | None, typer.Option(help="How trials are chosen.")] = None,
-    pruner: Annotated[Pruner | None, typer.Option(help="How trials are stopped early.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same suggestions.")] = None,
-    keep: Annotated[int | None, typer.Option(help="Keep the weights of so many trials.")] = None,
+    limit: options.Limit = None,
+    metric: options.Metric = None,
+    sampler: options.SamplerName = None,
+    pruner: options.PrunerName = None,
+    seed: options.Seed = None,
+    keep: options.Keep = None,
     name: Annotated[str | None, typer.Option(help="A name for the sweep.")] = None,
     file: Annotated[Path | None, typer.Option(help="Read all of this from a sweep.toml.")] = None,
-    concurrent: Annotated[int | None, typer.Option(help="Trials at once.")] = None,
-    gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs of each, e.g. 0.5.")] = None,
-    cpus_per_trial: Annotated[int | None, typer.Option(help="CPU cores of each.")] = None,
+    concurrent: options.Concurrent = None,
+    gpus_per_trial: options.GpusPerTrial = None,
+    cpus_per_trial: options.CpusPerTrial = None,
     ray_address: options.RayAddress = None,
     hang_timeout: options.HangTimeout = None,
     trial_timeout: options.TrialTimeout = None,
     max_failures_in_a_row: options.MostFailures = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Leave it to orch serve; print its id.")
-    ] = False,
-    priority: Annotated[int, typer.Option(help="With --detach: higher runs first.")] = 0,
+    detach: options.Detach = False,
+    priority: options.Priority = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run.")] = False,
     strict: options.Strict = False,
     as_json: output.Json = False,
 ) -> None:
     """Try configurations of a strategy on a dataset and rank them."""
-    told = _told(file)
-    given: dict[str, Any] = {
-        "dataset": dataset,
-        "strategy": strategy,
-        "backbone": backbone,
-        "name": name,
-        "limit": limit,
-        "time": time,
-        "metric": metric,
-        "trials": trials,
-        "sampler": sampler,
-        "pruner": pruner,
-        "seed": seed,
-        "keep": keep,
-        "concurrent": concurrent,
-        "gpus_per_trial": gpus_per_trial,
-        "cpus_per_trial": cpus_per_trial,
-        "hang_timeout": options.seconds("--hang-timeout", hang_timeout),
-        "trial_timeout": options.seconds("--trial-timeout", trial_timeout),
-        "max_failures_in_a_row": max_failures_in_a_row,
-    }
-    words = _words(told, given, space or [], options.read(chosen, split))
-    words = replace(words, strict=strict)
+    words = _words(_told(file), {**options.said(context.params), "name": name})
     if detach or client() is not None:
         _queue(words, priority, detach, as_json)
         return
@@ -107,25 +80,19 @@ def _told(file: Path | None) -> dict[str, Any]:
     return read_file(file)
 
 
-def _words(
-    told: dict[str, Any], given: dict[str, Any], stated: list[str], chosen: dict[str, str]
-) -> SweepWords:
+def _words(told: dict[str, Any], said: dict[str, Any]) -> SweepWords:
     """What the flags say, and where they say nothing, the file."""
-    from orch.planning.spec import parse_duration
     from orch.planning.words import SweepWords
 
-    merged = {name: told.get(name) if word is None else word for name, word in given.items()}
+    space = _texts(told.pop("space", {})) | said.pop("space")
+    of_dataset = _texts(told.pop("options", {})) | said.pop("options")
+    if "time" in told:
+        told["seconds"] = options.seconds("time", str(told.pop("time")))
+    merged = {name: told.get(name) if word is None else word for name, word in said.items()}
     if merged["dataset"] is None:
         raise UsageError("no dataset was named", "orch datasets lists them: orch sweep digits")
-    duration = merged.pop("time")
-    said: dict[str, Any] = {name: word for name, word in merged.items() if word is not None}
-    given_space = options.pairs("-S", stated, "learning_rate='log(1e-5,1e-2)'")
-    return SweepWords(
-        **said,
-        seconds=parse_duration(str(duration)) if duration is not None else None,
-        space=_texts(told.get("space", {})) | given_space,
-        options=_texts(told.get("options", {})) | chosen,
-    )
+    given: dict[str, Any] = {name: word for name, word in merged.items() if word is not None}
+    return SweepWords(**given, space=space, options=of_dataset)
 
 
 def _queue(words: SweepWords, priority: int, detach: bool, as_json: bool) -> None:

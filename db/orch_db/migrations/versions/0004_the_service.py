@@ -16,6 +16,12 @@ def text(name: str) -> sa.Column[str]:
 
 
 def upgrade() -> None:
+    _create_jobs()
+    _create_schedules()
+    _create_notices()
+
+
+def _create_jobs() -> None:
     op.create_table(
         "jobs",
         text("sweep_id"),
@@ -38,6 +44,9 @@ def upgrade() -> None:
     op.create_index(
         "ix_jobs_state_priority_created_at", "jobs", ["state", "priority", "created_at"]
     )
+
+
+def _create_schedules() -> None:
     op.create_table(
         "schedules",
         *map(text, ("id", "name", "cron", "timezone")),
@@ -67,6 +76,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("schedule_id", "due_at", name="pk_fires"),
         sa.ForeignKeyConstraint(["schedule_id"], ["schedules.id"], name="fk_fires_schedule_id"),
     )
+
+
+def _create_notices() -> None:
     op.create_table(
         "leaders",
         *map(text, ("name", "holder")),
