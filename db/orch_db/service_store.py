@@ -105,7 +105,7 @@ class ServiceStore:
         code: int,
         message: str,
         instant: str,
-        notices: Iterable[NoticeRecord] = (),
+        notices: tuple[NoticeRecord, ...] = (),
     ) -> bool:
         """Record how the process of a job ended, and what is told of that; False where it was."""
 

@@ -20,7 +20,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
     """Run one command and return its exit code; every error becomes one line on stderr."""
     from orch.cli.app import app
     from orch.errors import InterruptedSweepError, OrchError
-    from orch_db.errors import DatabaseError, NotUniqueError
+    from orch_db.errors import DatabaseError, NameTakenError, NotUniqueError
 
     try:
         code = int(app(arguments, prog_name="orch", standalone_mode=False) or 0)
@@ -33,7 +33,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
     except OrchError as error:
         code, message, hint = error.exit_code, error.message, error.hint
     except DatabaseError as error:
-        code = 2 if isinstance(error, NotUniqueError) else 5
+        code = 2 if isinstance(error, NotUniqueError | NameTakenError) else 5
         message, hint = error.message, error.hint
     except SystemExit:  # Click's answer where nobody reads the output any more
         return 141

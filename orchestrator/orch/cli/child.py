@@ -26,8 +26,7 @@ def main() -> None:
 
 def record(sweep_id: str, code: int) -> None:
     """Record how the job ended, and what is told of it; the service does what this cannot."""
-    from orch.clock import now
-    from orch.service import notices, processes
+    from orch.service import processes, queue
     from orch_db.errors import DatabaseError
     from orch_db.service_queries import ServiceQueries
     from orch_db.service_store import ServiceStore
@@ -35,14 +34,13 @@ def record(sweep_id: str, code: int) -> None:
     settings, home = enter()
     url = database_url(settings, home)
     process = processes.identity(os.getpid())
+    message = processes.last_error(home, sweep_id) if code else ""
     with suppress(DatabaseError):
         store = ServiceStore.open(url, busy_seconds=settings.busy_seconds)
         with closing(store), closing(ServiceQueries.open(url)) as queries:
-            message = processes.last_error(home, sweep_id) if code else ""
-            store.end_job(sweep_id, process, code, message, now())
-            sweep = queries.sweep(sweep_id)
-            if sweep is not None:
-                store.tell(notices.ended(settings, sweep, code, queries.best(sweep)))
+            job = queries.job(sweep_id)
+            if job is not None:
+                queue.end(store, queries, settings, job, process, code, message)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,12 @@ def list_sweeps(
     )
 
 
+def _space(record: SweepRecord) -> dict[str, str]:
+    """What is searched, or what was said of it where that has not been planned yet."""
+    words: dict[str, Any] = record.spec.get("words", {})
+    return record.spec.get("space") or words.get("space", {})
+
+
 def _state(record: SweepRecord) -> str:
     """The state, and what was asked of one that runs: "running, to pause"."""
     asked = record.request if record.state == "running" else None
@@ -104,7 +110,7 @@ def show(sweep: Id, as_json: output.Json = False) -> None:
         ("trials took", output.duration(views.took(trials))),
         ("expected", output.duration(record.expected_seconds)),
         ("trials", ", ".join(f"{count} {state}" for state, count in record.trials.items())),
-        *((f"space {name}", text) for name, text in record.spec.get("space", {}).items()),
+        *((f"space {name}", text) for name, text in _space(record).items()),
         ("git commit", record.git_commit),
         *((f"version {name}", text) for name, text in record.versions.items()),
     ]

@@ -59,20 +59,9 @@ class Runner:
             return
         self._children.pop(job.sweep_id, None)
         if code is not None and code >= 0 and job.process:
-            self._ended(job, job.process, code)
+            end(self.store, self.queries, self.settings, job, job.process, code)
         elif code is not None or (job.process and not processes.is_alive(job.process)):
             self.store.lose(job.sweep_id, self.name, GONE, now())
-
-    def _ended(self, job: JobRecord, process: str, code: int) -> None:
-        if self.store.end_job(job.sweep_id, process, code, "", now()):
-            self.tell_ended(job.sweep_id, code)
-
-    def tell_ended(self, sweep_id: str, code: int) -> None:
-        """Queue the notices of a sweep that ended."""
-        sweep = self.queries.sweep(sweep_id)
-        if sweep is not None:
-            best = self.queries.best(sweep)
-            self.store.tell(notices.ended(self.settings, sweep, code, best))
 
     def _tell_best(self, sweep_id: str) -> None:
         """Queue a notice where a trial of a running sweep leads its board, and others are there."""
@@ -97,6 +86,27 @@ class Runner:
             self.store.adopt(job, HOLD_SECONDS)
         else:
             self.store.lose(job.sweep_id, service, GONE, now())
+
+
+def end(
+    store: ServiceStore,
+    queries: ServiceQueries,
+    settings: Settings,
+    job: JobRecord,
+    process: str,
+    code: int,
+    message: str = "",
+) -> None:
+    """Record how a job's process ended, and tell of it; both it and the service may say so.
+
+    A sweep that was given more trials while its last ones ended is queued again.
+    """
+    sweep = queries.sweep(job.sweep_id)
+    told = notices.ended(settings, sweep, code, queries.best(sweep)) if sweep else ()
+    if not store.end_job(job.sweep_id, process, code, message, now(), told) or sweep is None:
+        return
+    if code == 0 and sweep.state == "stopped" and sweep.reason is None:
+        store.enqueue(sweep.id, job.flags, now(), job.priority)
 
 
 def is_gone(service: str) -> bool:
