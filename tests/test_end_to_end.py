@@ -136,7 +136,6 @@ def test_a_sweep_on_digits_is_one_json_document(command, tmp_path: Path) -> None
     assert document["state"] == "completed"
     assert [trial["state"] for trial in document["trials"]] == ["completed"] * 3
     assert document["best"]["score"] >= 0.9
-    assert document["expected_seconds"] > 0
     assert document["trials"][0]["params"]["frozen_layers"] == 22
     assert {trial["frozen"] for trial in document["trials"]} <= {15, 22}
     assert "[3/3]" in err
@@ -159,17 +158,13 @@ def test_a_sweep_on_digits_is_one_json_document(command, tmp_path: Path) -> None
     assert code == 0
     assert "computed once up to" in out
     assert "val_loss" in out
-    code, out, _ = finish(command("sweeps", "show", document["id"]))
-    assert code == 0
-    assert "trials took" in out
-    assert any(line.startswith("expected") for line in out.splitlines())
 
 
 def test_trials_that_fail_are_rows_and_the_sweep_goes_on(command, tmp_path: Path) -> None:
     process = command(
         "sweep", "digits", "--strategy", "moody", "--sampler", "grid", "--strict",
         "-S", "mood=choice(calm,raises,dies,nan,hangs)", "-S", "frozen_layers=26",
-        "-S", "learning_rate=0.001", "-S", "epochs=1", "--limit", "200", "--hang-timeout", "12s",
+        "-S", "learning_rate=0.001", "-S", "epochs=1", "--limit", "200", "--hang-timeout", "25s",
     )  # fmt: skip
     code, out, err = finish(process)
     assert code == 9, err

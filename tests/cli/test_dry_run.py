@@ -76,3 +76,15 @@ def test_augmentation_stores_nothing_and_says_why(
 def test_nothing_is_recorded(orch: Callable[..., Any], measured: list[str], tmp_path: Path) -> None:
     orch(*WORDS)
     assert "no sweep was run yet" in orch("sweeps").err
+
+
+@pytest.mark.slow
+def test_a_sweep_records_what_was_expected_of_it(orch: Callable[..., Any]) -> None:
+    """Really measured, and really run."""
+    words = ("sweep", "digits", "--trials", "2", "--limit", "100", "-S", "epochs=1")
+    planned = json.loads(orch(*words, "--dry-run", "--json").out)
+    document = json.loads(orch(*words, "--json").out)
+    assert document["expected_seconds"] == pytest.approx(planned["expected"]["stored"])
+    shown = orch("sweeps", "show", document["id"])
+    assert "trials took" in shown.out
+    assert any(line.startswith("expected") for line in shown.out.splitlines())
