@@ -70,21 +70,24 @@ def decide(schedule: ScheduleRecord, now: datetime) -> Due | None:
     "latest" the last of all that came together does, with "all" each of them; those older than
     the window never do. All others are skipped, and say why.
     """
+    since = read(schedule.decided_until)
     came: list[datetime] = []
-    for instant in cron(schedule).between(read(schedule.decided_until), _end(schedule, now)):
-        if ready_at(schedule, instant) > now:
+    late, ready = 0, since
+    for instant in cron(schedule).between(since, _end(schedule, now)):
+        ready = max(ready, ready_at(schedule, instant))  # none overtakes the one before
+        if ready > now:
             break
         came.append(instant)
+        late += now - ready > GRACE
     if not came:
         return None
     window = timedelta(seconds=schedule.window_seconds)
-    late = [each for each in came if now - ready_at(schedule, each) > GRACE]
-    on_time = came[len(late) :]
-    kept = [each for each in late if now - each <= window] if schedule.catch_up != "none" else []
-    fire = [*kept, *on_time]
+    kept = [] if schedule.catch_up == "none" else [e for e in came[:late] if now - e <= window]
+    fire = [*kept, *came[late:]]
     if schedule.catch_up == "latest":
         fire = fire[-1:]
-    skipped = _skips(schedule, [each for each in came if each not in set(fire)], fire, now, window)
+    chosen = set(fire)
+    skipped = _skips(schedule, [e for e in came if e not in chosen], fire, now, window)
     return Due(tuple(fire), skipped, came[-1])
 
 
