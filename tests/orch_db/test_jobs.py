@@ -295,7 +295,7 @@ def test_what_a_driver_still_holds_is_left_alone(
     driver.add_sweep(sweep("s1"))
     assert driver.take("s1", "driver", 60) is None
     assert other.recover(GONE, LATER) == []
-    driver.let_go("s1", "stopped", LATER, None)
+    driver.let_go("stopped", LATER)
     driver.close()
     assert other.recover(GONE, LATER) == ["s1"]
 
