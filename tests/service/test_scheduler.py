@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scheduler_room import HOUR, START, Clock, Room
+from scheduler_room import HOUR, SECOND, START, Clock, Room
 
 from orch import catalog, registry
 from orch.errors import NotFoundError
