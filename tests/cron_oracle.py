@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -48,6 +49,7 @@ def wall(zone: str) -> Wall:
     total = (END - START) // MINUTE
     place = ZoneInfo(zone)
 
+    @cache
     def offset(minute: int) -> int:
         away = (START + minute * MINUTE).astimezone(place).utcoffset()
         assert away is not None
