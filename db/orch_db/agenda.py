@@ -117,13 +117,13 @@ def add(connection: Connection, schedule: ScheduleRecord) -> None:
     Raises:
         NameTakenError: another has its name.
     """
-    taken = select(Schedule.id).where(Schedule.name == schedule.name)
-    if (connection.scalar(taken) or schedule.id) != schedule.id:
+    insert_once(connection, Schedule, asdict(schedule))  # waits for one that inserts the name now
+    named = select(Schedule.id).where(Schedule.name == schedule.name)
+    if connection.scalar(named) not in (schedule.id, None):
         raise NameTakenError(
             f"a schedule is called {schedule.name!r} already; nothing was changed",
             f"orch schedules show {schedule.name}",
         )
-    insert_once(connection, Schedule, asdict(schedule))
 
 
 def change(connection: Connection, schedule_id: str, values: Mapping[str, Any]) -> None:
@@ -133,6 +133,8 @@ def change(connection: Connection, schedule_id: str, values: Mapping[str, Any]) 
 
 def remove(connection: Connection, schedule_id: str) -> None:
     """Delete a schedule and the history of its fires; the sweeps it made stay."""
+    mine = select(Schedule.id).where(Schedule.id == schedule_id)
+    connection.execute(mine.with_for_update())  # no decision adds fires from here on
     connection.execute(delete(Fire).where(Fire.schedule_id == schedule_id))
     connection.execute(delete(Schedule).where(Schedule.id == schedule_id))
 
@@ -169,14 +171,14 @@ def run_now(connection: Connection, made: Decision) -> None:
 
 def _fire(connection: Connection, made: Decision) -> None:
     schedule_id = made.schedule.id
-    for replaced in made.replaced:
-        transitions.request(connection, replaced, "cancel", made.fires[-1].created_at, None)
     for new in made.new:
         row = asdict(new.sweep)
         del row["trials"]
         insert_once(connection, Sweep, row)
         instant = new.sweep.created_at
         jobs.enqueue(connection, new.sweep.id, new.flags, instant, new.priority, new.after)
+    for replaced in made.replaced:  # one of the new may replace another
+        transitions.request(connection, replaced, "cancel", made.fires[-1].created_at, None)
     if made.more is not None:
         _extend(connection, made.more, made.fires[-1].created_at)
     for fire in made.fires:
@@ -210,7 +212,7 @@ def told(connection: Connection, notice_id: str, instant: str) -> None:
     """Record that a notice arrived."""
     connection.execute(
         update(Notice)
-        .where(Notice.id == notice_id)
+        .where(Notice.id == notice_id, Notice.delivered_at.is_(None))
         .values(delivered_at=instant, error=None, tries=Notice.tries + 1, next_at=None)
     )
 

@@ -179,7 +179,7 @@ class Fire(Base):
     """A due instant of a schedule, and what became of it: fired, or skipped and why.
 
     One row may stand for `instants` that were skipped together, the last of them `due_at`.
-    `fingerprint` is of what it would train on and with (`orch.service.changes`).
+    `fingerprint` is of what it would train on and with (`orch.planning.words`).
     """
 
     __tablename__ = "fires"

@@ -34,7 +34,8 @@ FINAL = ("completed", "cancelled")  # states of a sweep that has nothing left to
 def add_sweep(connection: Connection, row: Mapping[str, Any]) -> None:
     """Record a sweep; one that waits as words alone gets what was planned from them."""
     insert_once(connection, Sweep, row)
-    planned = {name: value for name, value in row.items() if name not in ("id", "created_at")}
+    kept = ("id", "created_at", "state")  # it may have been cancelled meanwhile
+    planned = {name: value for name, value in row.items() if name not in kept}
     connection.execute(
         update(Sweep).where(Sweep.id == row["id"], Sweep.board == UNPLANNED).values(**planned)
     )
@@ -43,7 +44,8 @@ def add_sweep(connection: Connection, row: Mapping[str, Any]) -> None:
 def take(
     connection: Connection, sweep_id: str, holder: str, seconds: float, dead: str | None
 ) -> str | None:
-    """Become the driver of a sweep for some seconds; returns who holds it where that is refused.
+    """Become the driver of a sweep for some seconds; returns who holds it where that is refused,
+    "nobody" where it was cancelled.
 
     `dead` names a holder that is known to be gone, whose time need not be waited for.
     """
@@ -55,7 +57,7 @@ def take(
     )
     taken = connection.execute(
         update(Sweep)
-        .where(Sweep.id == sweep_id, free)
+        .where(Sweep.id == sweep_id, free, Sweep.state != "cancelled")
         .values(
             holder=holder,
             held_until=Instant() + seconds,

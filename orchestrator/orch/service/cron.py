@@ -10,6 +10,7 @@ Source: cron(8) and crontab(5) of Debian; https://github.com/cuu508/cronsim.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from orch.errors import UsageError, nearest
 
 EXAMPLE = '"0 2 * * *" is every night at two; minute hour day month weekday'
 FIELDS = ("minute", "hour", "day", "month", "weekday")
+ANY = ("0", "0", "*", "*", "*")
 NICKNAMES: Mapping[str, str] = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -29,8 +31,6 @@ NICKNAMES: Mapping[str, str] = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-# What cronsim calls the fields in its errors.
-_CALLED = {"minute": 0, "hour": 1, "day-of-month": 2, "month": 3, "day-of-week": 4}
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,17 @@ class Cron:
         """
         from cronsim import CronSim
 
+        zone = ZoneInfo(self.zone)
         fields = NICKNAMES.get(self.text.strip().lower(), self.text)
+        local = after.astimezone(zone)
+        if any(field.startswith("*") for field in fields.split()[:2]):
+            first, last = _instants(local, zone)
+            start = local.replace(tzinfo=None) - (last - first)
+            found = _by_elapsed_time(CronSim(fields, start), zone)
+        else:
+            found = (each.astimezone(UTC) for each in CronSim(fields, local))
         last = after
-        for local in CronSim(fields, after.astimezone(ZoneInfo(self.zone))):
-            instant = local.astimezone(UTC)
+        for instant in found:
             if instant > last:
                 yield instant
                 last = instant
@@ -85,8 +92,30 @@ def parse(text: str, zone: str) -> Cron:
     _check(text)
     cron = Cron(text, zone)
     if cron.next(datetime.now(UTC)) is None:
-        raise UsageError(f"{text!r} is never due: no such day comes", EXAMPLE)
+        raise _never(text)
     return cron
+
+
+def _by_elapsed_time(clock: Iterator[datetime], zone: ZoneInfo) -> Iterator[datetime]:
+    """When a clock on the wall shows these times: never one that is skipped, twice one that is
+    there twice. `cronsim` would step over some by whole hours.
+    """
+    again: deque[datetime] = deque()
+    for shown in clock:
+        first, second = _instants(shown, zone)
+        while again and again[0] < first:
+            yield again.popleft()
+        if first <= second:
+            yield first
+        if first < second:
+            again.append(second)
+    yield from again
+
+
+def _instants(shown: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """When a clock shows a time first and last; in the wrong order where it never does."""
+    first, last = (shown.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    return first, last
 
 
 def _near_zones(zone: str) -> str:
@@ -94,8 +123,6 @@ def _near_zones(zone: str) -> str:
 
 
 def _check(text: str) -> None:
-    from cronsim import CronSim, CronSimError
-
     if text.strip().startswith("@"):
         if text.strip().lower() not in NICKNAMES:
             raise _wrong(text, 0, len(text), f"no such nickname{nearest(text, NICKNAMES)}")
@@ -104,12 +131,22 @@ def _check(text: str) -> None:
     if len(words) != len(FIELDS):
         what = f"{len(words)} fields, and a cron expression has five"
         raise _wrong(text, 0, len(text), what)
+    for at, (field, word) in enumerate(zip(FIELDS, words, strict=True)):
+        if not _fits([*ANY[:at], word, *ANY[at + 1 :]]):
+            raise _wrong(text, _offset(text, at), len(word), f"this is no {field}")
+    if not _fits(words):
+        raise _never(text)
+
+
+def _fits(words: list[str]) -> bool:
+    """`cronsim` understands them, and a day of the month comes in the months."""
+    from cronsim import CronSim, CronSimError
+
     try:
-        CronSim(text, datetime(2000, 1, 1, tzinfo=UTC))
-    except CronSimError as error:
-        at = _CALLED.get(str(error).removeprefix("Bad ").strip(), 0)
-        start = _offset(text, at)
-        raise _wrong(text, start, len(words[at]), f"this is no {FIELDS[at]}") from None
+        CronSim(" ".join(words), datetime(2000, 1, 1, tzinfo=UTC))
+    except (CronSimError, ValueError):  # the latter by a number of very many digits
+        return False
+    return True
 
 
 def _offset(text: str, field: int) -> int:
@@ -118,6 +155,10 @@ def _offset(text: str, field: int) -> int:
     for word in text.split()[:field]:
         end = text.index(word, end) + len(word)
     return text.index(text.split()[field], end)
+
+
+def _never(text: str) -> UsageError:
+    return UsageError(f"{text!r} is never due: no such day comes", EXAMPLE)
 
 
 def _wrong(text: str, start: int, length: int, what: str) -> UsageError:

@@ -6,6 +6,7 @@ Nothing here reads a clock or a database.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +14,9 @@ from orch.service.cron import Cron
 from orch_db.records import ScheduleRecord
 
 GRACE = timedelta(seconds=15)  # an instant decided later than this was missed
+MOST_FIRES = (
+    50  # late instants that fire at one time: deciding takes less than a leader may be silent
+)
 MOST_ROWS = 100  # instants that are skipped at one time and have a row of their own
 
 
@@ -67,24 +71,31 @@ def decide(schedule: ScheduleRecord, now: datetime) -> Due | None:
     """What becomes of the instants since the last that was decided; None where none has come.
 
     An instant is on time within 15 seconds. With the catch-up "none" only such fire; with
-    "latest" the last of all that came together does, with "all" each of them; those older than
-    the window never do. All others are skipped, and say why.
+    "latest" the last of all that came together does, with "all" each of them, so many at a time;
+    those older than the window never do. All others are skipped, and say why.
     """
+    since = read(schedule.decided_until)
     came: list[datetime] = []
-    for instant in cron(schedule).between(read(schedule.decided_until), _end(schedule, now)):
-        if ready_at(schedule, instant) > now:
+    late, ready = 0, since
+    window = timedelta(seconds=schedule.window_seconds)
+    most = MOST_FIRES if schedule.catch_up == "all" else math.inf
+    for instant in cron(schedule).between(since, _end(schedule, now)):
+        ready = max(ready, ready_at(schedule, instant))  # none overtakes the one before
+        if ready > now:
             break
         came.append(instant)
+        late += now - ready > GRACE
+        most -= now - instant <= window
+        if most <= 0:
+            break  # the others are decided next
     if not came:
         return None
-    window = timedelta(seconds=schedule.window_seconds)
-    late = [each for each in came if now - ready_at(schedule, each) > GRACE]
-    on_time = came[len(late) :]
-    kept = [each for each in late if now - each <= window] if schedule.catch_up != "none" else []
-    fire = [*kept, *on_time]
+    kept = [] if schedule.catch_up == "none" else [e for e in came[:late] if now - e <= window]
+    fire = [*kept, *came[late:]]
     if schedule.catch_up == "latest":
         fire = fire[-1:]
-    skipped = _skips(schedule, [each for each in came if each not in set(fire)], fire, now, window)
+    chosen = set(fire)
+    skipped = _skips(schedule, [e for e in came if e not in chosen], fire, now, window)
     return Due(tuple(fire), skipped, came[-1])
 
 

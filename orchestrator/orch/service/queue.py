@@ -60,7 +60,7 @@ class Runner:
         self._children.pop(job.sweep_id, None)
         if code is not None and code >= 0 and job.process:
             end(self.store, self.queries, self.settings, job, job.process, code)
-        elif code is not None or (job.process and not processes.is_alive(job.process)):
+        elif code is not None or not job.process or not processes.is_alive(job.process):
             self.store.lose(job.sweep_id, self.name, GONE, now())
 
     def _tell_best(self, sweep_id: str) -> None:

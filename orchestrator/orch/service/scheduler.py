@@ -71,8 +71,10 @@ class Scheduler:
         """
         planning.check(SweepWords.from_json(schedule.words))
         now = self.clock()
+        now = now.replace(microsecond=max(now.microsecond, 1000))  # what is due has whole seconds
         fired = self._fire(replace(schedule, mode=_mode_now(schedule)), now, now)
-        fired = replace(fired, fire=replace(fired.fire, reason="by hand"))
+        reason = ": ".join(filter(None, ("by hand", fired.fire.reason)))
+        fired = replace(fired, fire=replace(fired.fire, reason=reason))
         self.store.run_now(_decision(schedule, schedule.decided_until, [fired], ()))
         return fired.fire
 

@@ -85,6 +85,12 @@ def _take(store: Store, queries: Queries, sweep_id: str, name: str) -> None:
     record = queries.sweep(sweep_id)
     dead = dead_holder(record) if record else None
     other = store.take(sweep_id, name, HOLD_SECONDS, dead)
+    after = queries.sweep(sweep_id) if other is not None else None
+    if after is not None and after.state == "cancelled":
+        raise UsageError(
+            f"sweep {sweep_id[:6]} was cancelled; nothing was started",
+            f"orch sweeps show {sweep_id[:6]}",
+        )
     if other is not None:
         raise _taken(sweep_id, other.rpartition(":")[0])
 
