@@ -1,6 +1,6 @@
 """How fast the service answers: the leaderboard of a database with a hundred thousand trials.
 
-    python benchmarks/service.py --trials 100000 --connections 8 --seconds 10
+    python benchmarks/service.py --trials 100000 --connections 4 8 --seconds 10
 
 `orch serve` runs as a process of its own, as users start it; the client is another process of
 the standard library, whose connections stay open. Both share this machine's cores.
@@ -48,32 +48,33 @@ WARM_SECONDS = 1.0  # whose requests are not measured
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=100_000)
-    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--connections", type=int, nargs="+", default=[4, 8])
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--ask", metavar="PORT", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.ask:
-        print(json.dumps(_ask(options.ask, options.connections, options.seconds)))
+        print(json.dumps(_ask(options.ask, *options.connections, options.seconds)))
         return
     rows = [["database", "trials", "connections", "requests/s", "p50, ms", "p99, ms"]]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        rows.append(_measured("SQLite", f"sqlite:///{folder}/orch.db", Path(folder), options))
+        rows += _measured("SQLite", f"sqlite:///{folder}/orch.db", Path(folder), options)
         with running() as server, server.database() as database:
-            rows.append(_measured("PostgreSQL", server.url(database), Path(folder), options))
+            rows += _measured("PostgreSQL", server.url(database), Path(folder), options)
     print(f"\n{machine()}\n\n{table(rows)}\n", flush=True)
 
 
-def _measured(name: str, url: str, folder: Path, options: argparse.Namespace) -> list[str]:
+def _measured(
+    name: str, url: str, folder: Path, options: argparse.Namespace
+) -> Generator[list[str]]:
     _fill(url, options.trials)
     with _serving(url, folder / name) as port:
-        words = ["--ask", str(port), "--seconds", str(options.seconds)]
-        words += ["--connections", str(options.connections)]
-        done = subprocess.run(
-            [sys.executable, __file__, *words], check=True, capture_output=True, text=True
-        )
-    found = json.loads(done.stdout)
-    figures = [f"{found['rate']:.0f}", f"{found['p50']:.1f}", f"{found['p99']:.1f}"]
-    return [name, f"{options.trials:,}", str(options.connections), *figures]
+        for connections in options.connections:
+            words = ["--ask", port, "--seconds", options.seconds, "--connections", connections]
+            command = [sys.executable, __file__, *(str(word) for word in words)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            found = json.loads(done.stdout)
+            figures = [f"{found['rate']:.0f}", f"{found['p50']:.1f}", f"{found['p99']:.1f}"]
+            yield [name, f"{options.trials:,}", str(connections), *figures]
 
 
 # ── the database ────────────────────────────────────────────────────────────────────────────
@@ -156,7 +157,8 @@ def _serving(url: str, home: Path) -> Generator[int]:
     )
     try:
         yield _port(process)
-        print(f"{home.name}: {psutil.Process(process.pid).memory_info().rss / 2**20:.0f} MiB")
+        memory = psutil.Process(process.pid).memory_info().rss / 2**20
+        print(f"{home.name}: orch serve takes {memory:.0f} MiB", flush=True)
     finally:
         process.terminate()
         process.wait(30)
