@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from sqlalchemy import ColumnElement, Engine, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, func, select
 
 from orch_db import retry, schema
 from orch_db.connect import exists, open_engine, product
@@ -25,6 +25,8 @@ from orch_db.statements import LONGEST_HOLD, Instant
 from orch_db.tables import Attempt, Epoch, Sweep, Trial
 
 RETRY_SECONDS = 10.0  # whoever reads is waiting
+
+T = TypeVar("T")
 
 
 class Queries:
@@ -151,30 +153,13 @@ class Queries:
 
     def boards(self, dataset: str | None, top: int) -> list[Board]:
         """The best completed trials of each board, the board of the newest sweep first."""
-        newest = func.max(Sweep.created_at)
-        found = self._rows(
-            select(Sweep.board, Sweep.dataset, Sweep.metric, Sweep.direction)
-            .where(Sweep.dataset == dataset if dataset else Sweep.id.is_not(None))
-            .group_by(Sweep.board, Sweep.dataset, Sweep.metric, Sweep.direction)
-            .order_by(newest.desc())
-        )
-        return [self._board(row, top) for row in found]
 
-    def _board(self, row: dict[str, Any], top: int) -> Board:
-        found = self._rows(
-            select(Trial.__table__)
-            .where(Trial.board == row["board"], *ranked())
-            .order_by(*best_first(row["direction"]))
-            .limit(top)
-        )
-        rows = tuple(TrialRecord(**trial) for trial in found)
-        ids = {trial.sweep_id for trial in rows}
-        sweeps = [
-            SweepRecord(**sweep)
-            for sweep in self._rows(select(Sweep.__table__).where(Sweep.id.in_(ids)))
-        ]
-        limit = sweeps[0].spec.get("limit") if sweeps else None
-        return Board(**row, limit=limit, rows=rows, sweeps={sweep.id: sweep for sweep in sweeps})
+        def read(connection: Connection) -> list[Board]:
+            wanted = {"dataset": dataset} if dataset else {}
+            found = _dicts(connection, BOARDS_OF if dataset else BOARDS, wanted)
+            return _ranked_boards(connection, found, top)
+
+        return self._run(read) if self._engine is not None else []
 
     def _with_counts(self, rows: Iterable[dict[str, Any]]) -> list[SweepRecord]:
         rows = list(rows)
@@ -193,11 +178,17 @@ class Queries:
     def _rows(self, statement: Select[*tuple[Any, ...]]) -> list[dict[str, Any]]:
         if self._engine is None:
             return []
-        return retry.run(
-            self._engine,
-            lambda connection: [dict(row) for row in connection.execute(statement).mappings()],
-            RETRY_SECONDS,
-        )
+        return self._run(lambda connection: _dicts(connection, statement, {}))
+
+    def _run(self, action: Callable[[Connection], T]) -> T:
+        assert self._engine is not None
+        return retry.run(self._engine, action, RETRY_SECONDS)
+
+
+def _dicts(
+    connection: Connection, statement: Select[*tuple[Any, ...]], values: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    return [dict(row) for row in connection.execute(statement, values).mappings()]
 
 
 def _state(row: Mapping[str, Any], now: float) -> str:
@@ -215,6 +206,51 @@ def best_first(direction: str) -> list[ColumnElement[Any]]:
     """The order of a leaderboard."""
     order = (Trial.score, Trial.id)
     return [column.desc() if direction == "maximize" else column.asc() for column in order]
+
+
+def _boards(*conditions: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    """The boards of sweeps, that of the newest first."""
+    columns = Sweep.board, Sweep.dataset, Sweep.metric, Sweep.direction
+    newest = func.max(Sweep.created_at)
+    return select(*columns).where(*conditions).group_by(*columns).order_by(newest.desc())
+
+
+def _best(direction: str) -> Select[*tuple[Any, ...]]:
+    """The best trials of a board."""
+    found = select(Trial.__table__).where(Trial.board == bindparam("board"), *ranked())
+    return found.order_by(*best_first(direction)).limit(bindparam("top"))
+
+
+# Building a statement takes longer than running it, and a leaderboard is asked for often.
+BOARDS, BOARDS_OF = _boards(), _boards(Sweep.dataset == bindparam("dataset"))
+BEST = {direction: _best(direction) for direction in ("maximize", "minimize")}
+SWEEPS = select(Sweep.__table__).where(Sweep.id.in_(bindparam("ids", expanding=True)))
+
+
+def _ranked_boards(connection: Connection, found: list[dict[str, Any]], top: int) -> list[Board]:
+    """Boards with their best trials, and the sweeps of these."""
+    best = [
+        tuple(
+            TrialRecord(**row)
+            for row in _dicts(
+                connection, BEST[each["direction"]], {"board": each["board"], "top": top}
+            )
+        )
+        for each in found
+    ]
+    ids = {trial.sweep_id for rows in best for trial in rows}
+    sweeps = {
+        row["id"]: SweepRecord(**row) for row in _dicts(connection, SWEEPS, {"ids": list(ids)})
+    }
+    return [_board(each, rows, sweeps) for each, rows in zip(found, best, strict=True)]
+
+
+def _board(
+    row: dict[str, Any], rows: tuple[TrialRecord, ...], sweeps: Mapping[str, SweepRecord]
+) -> Board:
+    own = {trial.sweep_id: sweeps[trial.sweep_id] for trial in rows}
+    limit = sweeps[rows[0].sweep_id].spec.get("limit") if rows else None
+    return Board(**row, limit=limit, rows=rows, sweeps=own)
 
 
 def _one(kind: str, prefix: str, rows: list[dict[str, Any]]) -> None:

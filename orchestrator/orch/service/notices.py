@@ -213,7 +213,9 @@ def _run(command: str, body: bytes) -> None:
         done = subprocess.run(
             shlex.split(command), input=body, capture_output=True, timeout=COMMAND_SECONDS
         )
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:  # its text names the command, which may hold a secret
+        raise RefusedError(f"the command took more than {COMMAND_SECONDS:g} seconds") from None
+    except (OSError, ValueError) as error:
         raise RefusedError(f"the command did not run: {first_line(error)}") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()

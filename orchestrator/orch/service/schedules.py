@@ -6,7 +6,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
@@ -93,10 +93,11 @@ def _until(wish: Wish) -> str | None:
         return None
     try:
         instant = datetime.fromisoformat(wish.until)
-    except ValueError:
+        if instant.tzinfo is None:
+            instant = instant.replace(tzinfo=ZoneInfo(wish.timezone))
+        instant = instant.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise UsageError(f"--until {wish.until!r} is no date", "write 2027-12-31") from None
-    if instant.tzinfo is None:
-        instant = instant.replace(tzinfo=ZoneInfo(wish.timezone))
     if instant <= utc_now():
         raise UsageError(f"--until {wish.until} has passed", "write a date that is to come")
     return due.written(instant)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, get_args
 
 from orch import views
@@ -11,6 +13,7 @@ from orch.errors import NotFoundError, UsageError, nearest
 from orch.planning import words as planning
 from orch.planning.words import SweepWords
 from orch.service import processes
+from orch.service.due import written
 from orch.service.state import Service
 from orch.sweeps import orders
 from orch.sweeps.control import as_it_is
@@ -36,12 +39,27 @@ def queue(service: Service, words: SweepWords, priority: int = 0) -> dict[str, A
 def listing(service: Service, limit: int, before: str = "", since: str = "") -> dict[str, Any]:
     """Sweeps, newest first: those created before one whose id is given, and those that changed
     or were created since an instant. `next` is where the next page begins.
+
+    Raises:
+        UsageError: `since` is no instant.
+        NotFoundError: no sweep has the id `before`.
     """
-    records = service.queries.page(limit + 1, before, since)
+    edge = service.sweep(before).id if before else ""
+    records = service.queries.page(limit + 1, edge, _instant(since) if since else "")
     shown = [as_it_is(each) for each in records[:limit]]
     more = shown[-1].id if len(records) > limit else None
     listed = [views.sweep(each, service.queries.best(each)) for each in shown]
     return views.document(sweeps=listed, next=more)
+
+
+def _instant(text: str) -> str:
+    """An instant as rows have it; one without an offset is UTC."""
+    try:
+        read = datetime.fromisoformat(text)
+        known = read if read.tzinfo else read.replace(tzinfo=UTC)
+        return written(known)
+    except (ValueError, OverflowError):
+        raise UsageError(f"{text!r} is no instant", "write 2027-12-31T18:00:00Z") from None
 
 
 def document(service: Service, prefix: str) -> dict[str, Any]:
@@ -157,10 +175,14 @@ def log(service: Service, prefix: str, start: int = 0) -> dict[str, Any]:
             f"orch sweeps show {record.id[:6]}",
         )
     with file.open("rb") as content:
-        content.seek(max(0, start))
-        text = content.read(MOST_LOG)
-    return views.document(id=record.id, start=start, end=start + len(text), text=_plain(text))
+        content.seek(min(max(0, start), file.stat().st_size))
+        found = content.read(MOST_LOG)
+    text, length = _plain(found)
+    return views.document(id=record.id, start=start, end=start + length, text=text)
 
 
-def _plain(text: bytes) -> str:
-    return text.decode("utf-8", "replace")
+def _plain(content: bytes) -> tuple[str, int]:
+    """Bytes as text, and how many of them that is; a character that is cut off comes later."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(content)
+    return text, len(content) - len(decoder.getstate()[0])

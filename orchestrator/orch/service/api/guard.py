@@ -13,6 +13,7 @@ from orch.service.access import Access
 from orch.service.api.problems import problem
 
 MOST_BYTES = 1_000_000
+MOST_DIGITS = 20  # of a content-length
 SAFE = ("GET", "HEAD", "OPTIONS")
 OPEN = ("/healthz", "/readyz")  # probes have no token, and learn nothing
 
@@ -20,6 +21,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
+Refusal = tuple[int, str, dict[str, str]]
+
+TOO_LARGE: Refusal = (413, f"a body may have {MOST_BYTES:,} bytes", {})
 
 
 class Guard:
@@ -34,12 +38,16 @@ class Guard:
             await self._app(scope, receive, send)
             return
         refusal = self._refusal(scope)
+        if refusal is None and scope["method"] not in SAFE:
+            body = await _body(receive)
+            refusal = TOO_LARGE if body is None else None
+            receive = _again(body or b"", receive)
         if refusal is not None:
             await problem(*refusal[:2], **refusal[2])(scope, receive, send)
             return
-        await self._app(scope, _limited(receive), send)
+        await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Message) -> tuple[int, str, dict[str, str]] | None:
+    def _refusal(self, scope: Message) -> Refusal | None:
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in scope["headers"]
@@ -55,11 +63,12 @@ class Guard:
         if scope["method"] in SAFE:
             return None
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != "application/json":
-            return 415, "send application/json", {}
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > MOST_BYTES:
-            return 413, f"a body may have {MOST_BYTES:,} bytes", {}
+        empty = length == "0" and "transfer-encoding" not in headers
+        if media_type != "application/json" and not (empty and not media_type):
+            return 415, "send application/json", {}
+        if not (length.isdecimal() and len(length) <= MOST_DIGITS and int(length) <= MOST_BYTES):
+            return TOO_LARGE
         return None
 
 
@@ -68,16 +77,27 @@ def _token(headers: dict[str, str]) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _limited(receive: Receive) -> Receive:
-    """The same body, cut off where it becomes too large without having said so."""
-    count = 0
-
-    async def limited() -> Message:
-        nonlocal count
+async def _body(receive: Receive) -> bytes | None:
+    """All of a body, or as much as came; None where it is too large, whatever it said of that."""
+    content = bytearray()
+    while True:
         message = await receive()
-        count += len(message.get("body", b""))
-        if count > MOST_BYTES:
-            return {"type": "http.disconnect"}
-        return message
+        content += message.get("body", b"")
+        if len(content) > MOST_BYTES:
+            return None
+        if not message.get("more_body"):
+            return bytes(content)
 
-    return limited
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """What gives a body that has been read once more, and then what comes after it."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from orch.service.state import Service
 
 
-def of_request(request: Request) -> Service:
+async def of_request(request: Request) -> Service:
     """The service that the application was made for."""
     service: Service = request.app.state.service
     return service

@@ -68,7 +68,15 @@ def problem(status: int, detail: str, hint: str = "", **headers: str) -> JSONRes
     }
     if hint:
         document["hint"] = hint
-    return JSONResponse(document, status, headers or None, MEDIA_TYPE)
+    return JSONResponse(_plain(document), status, headers or None, MEDIA_TYPE)
+
+
+def _plain(document: dict[str, Any]) -> dict[str, Any]:
+    """The same without halves of characters, which clients may send and JSON cannot."""
+    return {
+        key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+        for key, value in document.items()
+    }
 
 
 def install(app: FastAPI) -> None:
@@ -77,6 +85,7 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _bug)
 
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:
@@ -96,3 +105,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     return problem(error.status_code, str(error.detail), **(error.headers or {}))
+
+
+async def _bug(request: Request, error: Exception) -> JSONResponse:
+    """The server writes the traceback to its log; a client is told no more than this."""
+    return problem(500, f"a bug in orch: {type(error).__name__}; see the log of orch serve")

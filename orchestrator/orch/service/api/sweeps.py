@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from orch import views
 from orch.service import sweeps
-from orch.service.api.bodies import Extension, Place, QueuedSweep, Retry, Text
+from orch.service.api.bodies import Extension, Id, Place, QueuedSweep, Retry, Text
 from orch.service.api.here import Here
 from orch.service.state import Service
 
@@ -37,57 +37,57 @@ def queue_sweep(here: Here, body: QueuedSweep) -> JSONResponse:
 
 
 @router.get("/sweeps/{sweep}", tags=["sweeps"])
-def show_sweep(here: Here, sweep: str) -> JSONResponse:
+def show_sweep(here: Here, sweep: Id) -> JSONResponse:
     """A sweep, its trials, its place in the queue."""
     return JSONResponse(sweeps.document(here, sweep))
 
 
 @router.post("/sweeps/{sweep}/pause", tags=["sweeps"])
-def pause_sweep(here: Here, sweep: str) -> JSONResponse:
+def pause_sweep(here: Here, sweep: Id) -> JSONResponse:
     """Stop running trials after their epoch; resume goes on from there."""
     return JSONResponse(sweeps.ask(here, sweep, "pause"))
 
 
 @router.post("/sweeps/{sweep}/stop", tags=["sweeps"])
-def stop_sweep(here: Here, sweep: str) -> JSONResponse:
+def stop_sweep(here: Here, sweep: Id) -> JSONResponse:
     """Start nothing new, and let running trials finish."""
     return JSONResponse(sweeps.ask(here, sweep, "stop"))
 
 
 @router.post("/sweeps/{sweep}/cancel", tags=["sweeps"])
-def cancel_sweep(here: Here, sweep: str) -> JSONResponse:
+def cancel_sweep(here: Here, sweep: Id) -> JSONResponse:
     """End it now and for good."""
     return JSONResponse(sweeps.ask(here, sweep, "cancel"))
 
 
 @router.post("/sweeps/{sweep}/resume", status_code=202, tags=["sweeps"])
-def resume_sweep(here: Here, sweep: str, body: Place) -> JSONResponse:
+def resume_sweep(here: Here, sweep: Id, body: Place) -> JSONResponse:
     """Queue it again."""
     return JSONResponse(sweeps.resume(here, sweep, body.priority), 202)
 
 
 @router.post("/sweeps/{sweep}/extend", tags=["sweeps"])
-def extend_sweep(here: Here, sweep: str, body: Extension) -> JSONResponse:
+def extend_sweep(here: Here, sweep: Id, body: Extension) -> JSONResponse:
     """Give it more trials."""
     return JSONResponse(sweeps.extend(here, sweep, body.trials, body.priority))
 
 
 @router.post("/sweeps/{sweep}/retry", status_code=202, tags=["sweeps"])
-def retry_sweep(here: Here, sweep: str, body: Retry) -> JSONResponse:
+def retry_sweep(here: Here, sweep: Id, body: Retry) -> JSONResponse:
     """Queue its failed trials again."""
     return JSONResponse(sweeps.retry(here, sweep, body.classes, body.priority), 202)
 
 
 @router.get("/sweeps/{sweep}/log", tags=["sweeps"])
 def show_log(
-    here: Here, sweep: str, start: Annotated[int, Query(ge=0, le=2**50)] = 0
+    here: Here, sweep: Id, start: Annotated[int, Query(ge=0, le=2**50)] = 0
 ) -> JSONResponse:
     """What its process said, from a byte of the log on."""
     return JSONResponse(sweeps.log(here, sweep, start))
 
 
 @router.get("/sweeps/{sweep}/events", tags=["sweeps"], response_class=StreamingResponse)
-async def watch_sweep(here: Here, sweep: str, request: Request) -> StreamingResponse:
+async def watch_sweep(here: Here, sweep: Id, request: Request) -> StreamingResponse:
     """Server-sent events: the sweep whenever it changes, until it ends."""
     record = await asyncio.to_thread(here.sweep, sweep)
     return StreamingResponse(_events(here, record.id, request), media_type="text/event-stream")
@@ -116,7 +116,7 @@ def _progress(here: Service, sweep_id: str) -> dict[str, Any]:
 
 
 @router.get("/trials", tags=["trials"])
-def list_trials(here: Here, sweep: Annotated[str, Query(min_length=1)]) -> JSONResponse:
+def list_trials(here: Here, sweep: Annotated[Text, Query(min_length=1)]) -> JSONResponse:
     """The trials of a sweep."""
     record = here.sweep(sweep)
     listed = [views.trial(each) for each in here.queries.trials(record.id)]
@@ -124,7 +124,7 @@ def list_trials(here: Here, sweep: Annotated[str, Query(min_length=1)]) -> JSONR
 
 
 @router.get("/trials/{trial}", tags=["trials"])
-def show_trial(here: Here, trial: str) -> JSONResponse:
+def show_trial(here: Here, trial: Id) -> JSONResponse:
     """A trial and its epochs."""
     record = here.trial(trial)
     return JSONResponse(views.document(**views.trial(record, here.queries.epochs(record.id))))
