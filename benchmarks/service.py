@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import itertools
 import json
 import os
 import random
@@ -42,6 +43,7 @@ BOARDS = 2  # of each dataset
 SWEEPS = 5  # of each board
 PATH = "/api/v1/leaderboard?dataset=cats-vs-dogs&top=10"
 TOKEN = "a-token-of-this-benchmark-alone"
+KINDS = {"a second old at most": (), "each made anew": ("--fresh",)}
 WARM_SECONDS = 1.0  # whose requests are not measured
 
 
@@ -51,16 +53,18 @@ def main() -> None:
     parser.add_argument("--connections", type=int, nargs="+", default=[4, 8])
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--ask", metavar="PORT", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--fresh", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.ask:
-        print(json.dumps(_ask(options.ask, *options.connections, options.seconds)))
+        asked = _ask(options.ask, *options.connections, options.seconds, options.fresh)
+        print(json.dumps(asked))
         return
-    rows = [["database", "trials", "connections", "requests/s", "p50, ms", "p99, ms"]]
+    rows = [["database", "answers", "connections", "requests/s", "p50, ms", "p99, ms"]]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         rows += _measured("SQLite", f"sqlite:///{folder}/orch.db", Path(folder), options)
         with running() as server, server.database() as database:
             rows += _measured("PostgreSQL", server.url(database), Path(folder), options)
-    print(f"\n{machine()}\n\n{table(rows)}\n", flush=True)
+    print(f"\n{options.trials:,} trials\n{machine()}\n\n{table(rows)}\n", flush=True)
 
 
 def _measured(
@@ -68,13 +72,13 @@ def _measured(
 ) -> Generator[list[str]]:
     _fill(url, options.trials)
     with _serving(url, folder / name) as port:
-        for connections in options.connections:
+        for kind, connections in itertools.product(KINDS, options.connections):
             words = ["--ask", port, "--seconds", options.seconds, "--connections", connections]
-            command = [sys.executable, __file__, *(str(word) for word in words)]
+            command = [sys.executable, __file__, *(str(word) for word in words), *KINDS[kind]]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             found = json.loads(done.stdout)
             figures = [f"{found['rate']:.0f}", f"{found['p50']:.1f}", f"{found['p99']:.1f}"]
-            yield [name, f"{options.trials:,}", str(connections), *figures]
+            yield [name, kind, str(connections), *figures]
 
 
 # ── the database ────────────────────────────────────────────────────────────────────────────
@@ -178,13 +182,15 @@ def _port(process: subprocess.Popen[str]) -> int:
 # ── its clients ─────────────────────────────────────────────────────────────────────────────
 
 
-def _ask(port: int, connections: int, seconds: float) -> dict[str, float]:
+def _ask(port: int, connections: int, seconds: float, fresh: bool) -> dict[str, float]:
     """Requests per second and the milliseconds of each, by several connections at once."""
-    _connection(port, time.monotonic() + WARM_SECONDS, [])
+    _connection(port, time.monotonic() + WARM_SECONDS, [], fresh)
     deadline = time.monotonic() + seconds
     taken: list[list[float]] = [[] for _ in range(connections)]
     started = time.monotonic()
-    threads = [threading.Thread(target=_connection, args=(port, deadline, each)) for each in taken]
+    threads = [
+        threading.Thread(target=_connection, args=(port, deadline, each, fresh)) for each in taken
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -195,10 +201,12 @@ def _ask(port: int, connections: int, seconds: float) -> dict[str, float]:
     return {"rate": len(found) / lasted, "p50": statistics.median(found), "p99": hundredths[98]}
 
 
-def _connection(port: int, until: float, taken: list[float]) -> None:
+def _connection(port: int, until: float, taken: list[float], fresh: bool) -> None:
     """Ask again and again over one connection, until an instant."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    headers = {"Authorization": f"Bearer {TOKEN}"}
+    headers = {"Authorization": f"Bearer {TOKEN}"} | (
+        {"Cache-Control": "no-cache"} if fresh else {}
+    )
     while time.monotonic() < until:
         started = time.monotonic()
         connection.request("GET", PATH, headers=headers)

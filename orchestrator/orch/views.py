@@ -204,7 +204,19 @@ def leaderboard(boards: Iterable[Board]) -> dict[str, Any]:
         for rank, row in enumerate(board.rows, start=1)
     ]
     sweeps = {each.id: each for board in boards for each in board.sweeps.values()}
-    return {"rows": rows, "sweeps": [sweep(each, None) for each in sweeps.values()]}
+    return {"rows": rows, "sweeps": [_sweep_of_board(each) for each in sweeps.values()]}
+
+
+def _sweep_of_board(record: SweepRecord) -> dict[str, Any]:
+    """What a leaderboard says of a sweep, once for all its trials."""
+    return {
+        "id": record.id,
+        "name": record.name,
+        "strategy": record.strategy,
+        "backbone": record.backbone,
+        "direction": record.direction,
+        "space": record.spec.get("space"),
+    }
 
 
 def chosen_options(dataset: str, spec: Mapping[str, Any]) -> list[str]:

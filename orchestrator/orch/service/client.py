@@ -23,6 +23,7 @@ class Client:
         self._url = url.rstrip("/") + ROOT
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {token}"
+        self._session.headers["Cache-Control"] = "no-cache"
 
     def ask(
         self,

@@ -72,7 +72,7 @@ class RemoteQueries:
         """The best completed trials of each board."""
         query = {"dataset": dataset or "", "top": top}
         document = self._client.ask("GET", "/leaderboard", query=query)
-        sweeps = {each["id"]: self._sweep(each) for each in document["sweeps"]}
+        sweeps = {each["id"]: each for each in document["sweeps"]}
         groups = groupby(document["rows"], key=lambda row: row["board"])
         return [_board(list(rows), sweeps) for _, rows in groups]
 
@@ -118,14 +118,29 @@ def trial(document: Mapping[str, Any]) -> TrialRecord:
     )
 
 
-def _board(rows: list[Any], sweeps: Mapping[str, SweepRecord]) -> Board:
+def _board(rows: list[Any], sweeps: Mapping[str, Mapping[str, Any]]) -> Board:
     first = rows[0]
+    ranked = {row["sweep"]: _sweep_of_board(first, sweeps[row["sweep"]]) for row in rows}
     return Board(
         board=first["board"],
         dataset=first["dataset"],
         metric=first["metric"],
-        direction=sweeps[first["sweep"]].direction,
+        direction=ranked[first["sweep"]].direction,
         limit=first["limit"],
         rows=tuple(trial(row) for row in rows),
-        sweeps={row["sweep"]: sweeps[row["sweep"]] for row in rows},
+        sweeps=ranked,
+    )
+
+
+def _sweep_of_board(row: Mapping[str, Any], known: Mapping[str, Any]) -> SweepRecord:
+    """What a leaderboard says of a sweep."""
+    same = ("id", "name", "strategy", "backbone", "direction")
+    return SweepRecord(
+        **{name: known[name] for name in same},
+        **{name: row[name] for name in ("dataset", "metric", "board")},
+        state="",
+        spec={"space": known["space"], "dataset_options": row["dataset_options"]},
+        versions={},
+        git_commit=None,
+        created_at="",
     )

@@ -14,6 +14,7 @@ from orch.service.access import Access
 from orch.service.api import guard, problems, schedules, sweeps
 from orch.service.api.here import Here
 from orch.service.api.paths import ROOT
+from orch.service.api.recent import Recent
 from orch.service.state import Service
 from orch_db.errors import DatabaseError
 
@@ -100,6 +101,7 @@ def routes(service: Service | None = None) -> FastAPI:
         responses={"default": {"description": "A problem as RFC 9457 has it"}},
     )
     app.state.service = service
+    app.state.recent = Recent()
     for router in (sweeps.router, schedules.router, things):
         app.include_router(router, prefix=ROOT)
     app.include_router(probes)

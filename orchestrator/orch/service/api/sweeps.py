@@ -7,19 +7,21 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from orch import views
 from orch.service import sweeps
 from orch.service.api.bodies import Extension, Id, Place, QueuedSweep, Retry, Text
 from orch.service.api.here import Here
+from orch.service.api.recent import Recent
 from orch.service.state import Service
 
 router = APIRouter()
 
 Limit = Annotated[int, Query(ge=1, le=500)]
 Top = Annotated[int, Query(ge=1, le=1000)]
+RECENT = {"Cache-Control": "private, max-age=1"}
 LOOK_SECONDS = 1.0  # between looks at a sweep that is watched
 ENDED = ("completed", "failed", "stopped", "paused", "cancelled", "interrupted")
 
@@ -131,10 +133,26 @@ def show_trial(here: Here, trial: Id) -> JSONResponse:
 
 
 @router.get("/leaderboard", tags=["trials"])
-def show_leaderboard(here: Here, dataset: Text = "", top: Top = 10) -> JSONResponse:
-    """Completed trials, ranked among those they can be compared with."""
+async def show_leaderboard(
+    here: Here, request: Request, dataset: Text = "", top: Top = 10
+) -> Response:
+    """Completed trials, ranked among those they can be compared with.
+
+    An answer may be a second old, unless the request says Cache-Control: no-cache.
+    """
+    recent: Recent = request.app.state.recent
+    fresh = request.headers.get("cache-control") == "no-cache"
+    answer = None if fresh else recent.find((dataset, top))
+    if answer is None:
+        answer = await asyncio.to_thread(
+            recent.make, (dataset, top), lambda: _leaderboard(here, dataset, top)
+        )
+    return Response(answer, media_type="application/json", headers=RECENT)
+
+
+def _leaderboard(here: Service, dataset: str, top: int) -> bytes:
     boards = [board for board in here.queries.boards(dataset or None, top) if board.rows]
-    return JSONResponse(views.document(**views.leaderboard(boards)))
+    return bytes(JSONResponse(views.document(**views.leaderboard(boards))).body)
 
 
 @router.get("/queue", tags=["sweeps"])
