@@ -16,7 +16,7 @@ from orch.errors import NotFoundError
 from orch.home import Home
 from orch.planning import words as planning
 from orch.planning.words import SweepWords
-from orch.service import scheduler
+from orch.service import scheduler, schedules
 from orch.service.due import written
 from orch.settings import Settings
 from orch.testing import silent
@@ -333,3 +333,16 @@ def test_nothing_is_told_where_nobody_listens(room: Room) -> None:
     room.add(window_seconds=60.0)
     room.tick(4)
     assert room.queries.notices(9) == []
+
+
+def test_a_zone_that_is_gone_harms_no_other(room: Room) -> None:
+    room.add(id="a1", name="a", timezone="Mars/Olympus")
+    room.add()
+    assert [room.tick(1), room.tick(2)] == [1, 1]
+    broken, hourly = room.queries.schedules()
+    assert broken.blocked is not None
+    assert broken.blocked.startswith(scheduler.BUG)
+    shown = schedules.shown(broken)
+    assert (shown["state"], shown["next_at"]) == ("blocked", None)
+    assert shown["blocked"] == "this machine knows no time zone Mars/Olympus"
+    assert hourly.blocked is None

@@ -14,9 +14,7 @@ from orch.service.cron import Cron
 from orch_db.records import ScheduleRecord
 
 GRACE = timedelta(seconds=15)  # an instant decided later than this was missed
-MOST_FIRES = (
-    50  # late instants that fire at one time: deciding takes less than a leader may be silent
-)
+MOST_FIRES = 50  # late instants that fire at one time, in less than a leader may be silent
 MOST_ROWS = 100  # instants that are skipped at one time and have a row of their own
 
 
@@ -125,7 +123,7 @@ def _skips(
 
 
 def _span(length: timedelta) -> str:
-    """ "34 s", "12 m", "3 h", "2 d"."""
+    """A length of time for people: 34 s, 12 m, 3 h, 2 d."""
     seconds = length.total_seconds()
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds >= 2 * size or (seconds >= size and seconds % size == 0):

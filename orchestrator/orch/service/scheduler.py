@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from orch import registry
 from orch.errors import OrchError, first_line
@@ -15,12 +16,15 @@ from orch.service import due, notices
 from orch.service.due import Due, written
 from orch.settings import Settings
 from orch_db.agenda import Decision, MoreTrials, NewSweep
+from orch_db.errors import DatabaseError
 from orch_db.records import FireRecord, ScheduleRecord, SweepRecord
 from orch_db.service_queries import ServiceQueries
 from orch_db.service_store import ServiceStore
 
 LEAD_SECONDS = 15.0  # a leader that was not heard of for so long makes way
 HISTORY = 50  # fires looked back at for the last finished one
+
+BUG = "a bug in orch: "  # how a schedule is blocked by what nobody thought of
 
 Clock = Callable[[], datetime]
 
@@ -58,7 +62,7 @@ class Scheduler:
             LostLeadError: another service leads by now.
         """
         return sum(
-            self._advance(schedule)
+            self._advance_alone(schedule)
             for schedule in self.queries.schedules()
             if schedule.state == "active"
         )
@@ -77,6 +81,18 @@ class Scheduler:
         fired = replace(fired, fire=replace(fired.fire, reason=reason))
         self.store.run_now(_decision(schedule, schedule.decided_until, [fired], ()))
         return fired.fire
+
+    def _advance_alone(self, schedule: ScheduleRecord) -> bool:
+        """As `_advance`; what is wrong with one schedule does not keep the others from firing."""
+        try:
+            return self._advance(schedule)
+        except DatabaseError:
+            raise
+        except Exception as error:
+            why = f"{BUG}{type(error).__name__}: {first_line(error)}"
+            if schedule.blocked != why:
+                self.store.change_schedule(schedule.id, blocked=why)
+            return False
 
     def _advance(self, schedule: ScheduleRecord) -> bool:
         now = self.clock()
@@ -179,7 +195,10 @@ class Scheduler:
 def why_blocked(schedule: ScheduleRecord) -> str | None:
     """Why a schedule cannot fire today; None where it can."""
     try:
+        ZoneInfo(schedule.timezone)
         planning.check(SweepWords.from_json(schedule.words))
+    except ZoneInfoNotFoundError:
+        return f"this machine knows no time zone {schedule.timezone}"
     except OrchError as error:
         return error.message
     except Exception as error:  # what other versions stored may not be read by this one

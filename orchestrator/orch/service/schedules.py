@@ -15,7 +15,7 @@ from orch.errors import UsageError, nearest
 from orch.planning import words as planning
 from orch.planning.words import SweepWords
 from orch.service import cron, due
-from orch.service.scheduler import utc_now, why_blocked
+from orch.service.scheduler import BUG, utc_now, why_blocked
 from orch.service.state import Service
 from orch_db.records import ScheduleRecord
 
@@ -105,8 +105,10 @@ def _until(wish: Wish) -> str | None:
 
 def shown(schedule: ScheduleRecord) -> dict[str, Any]:
     """A schedule as a document, with when it fires next and why it could not today."""
-    coming = upcoming(schedule, 1) if schedule.state == "active" else []
     blocked = why_blocked(schedule) if schedule.state != "ended" else None
+    if blocked is None and schedule.blocked and schedule.blocked.startswith(BUG):
+        blocked = schedule.blocked
+    coming = upcoming(schedule, 1) if schedule.state == "active" and not blocked else []
     state = "blocked" if blocked and schedule.state == "active" else schedule.state
     return {
         **views.schedule(schedule),

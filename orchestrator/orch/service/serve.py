@@ -118,7 +118,8 @@ def run(settings: Settings, home: Home, url: str, say: Say) -> None:
         )
         for loop in loops:
             loop.start()
-        say(f"orch serve on {address(settings.host, sock)}, token in {access.token_file(home)}")
+        token = "ORCH_TOKEN" if settings.token else access.token_file(home)
+        say(f"orch serve on {address(settings.host, sock)}, token in {token}")
         try:
             uvicorn.Server(config).run(sockets=[sock])
         finally:
