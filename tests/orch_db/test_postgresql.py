@@ -576,14 +576,14 @@ def test_a_host_that_does_not_answer(orch, monkeypatch) -> None:
 
 
 def test_passwords_are_not_shown(orch, monkeypatch) -> None:
-    url = "postgres://me:secret@host/db?sslpassword=secret&sslmode=require"
+    url = "postgres://me:hushhush@host/db?sslpassword=hushhush&sslmode=require"
     monkeypatch.setenv("ORCH_DATABASE_URL", url)
     ran = orch("db", "path")
     assert ran.out == "postgresql://me:***@host/db?sslmode=require&sslpassword=%2A%2A%2A\n"
     for words in (("config",), ("config", "--json")):
         shown = orch(*words)
         assert "me:***@host" in shown.out
-        assert "secret" not in shown.out + shown.err
+        assert "hushhush" not in shown.out + shown.err
     monkeypatch.setenv("ORCH_DATABASE_URL", "postgresql://me:sec@ret@host/db")
     ran = orch("db", "path")
     said(ran, "more than one @", "%40")
