@@ -43,8 +43,8 @@ SAFE = "what was recorded before is safe"
 @pytest.mark.parametrize(
     ("calls", "first", "later"),
     [
-        ("fdatasync", 30, ("14+", "20")),
-        ("pwrite64", 300, ("60+", "90")),
+        ("fdatasync", 30, ("9", "14+", "20", "26+")),
+        ("pwrite64", 300, ("9", "60+", "90", "120+")),
     ],
 )
 def test_a_database_whose_disk_fails_loses_nothing_it_acknowledged(

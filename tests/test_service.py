@@ -77,6 +77,7 @@ class Serving:
                 env=self.environment,
                 stderr=said,
                 start_new_session=True,
+                preexec_fn=_hear_interrupts,
             )
         count = self.said.read_text().count("orch serve on") + 1
         wait_for(lambda: self.said.read_text().count("orch serve on") == count, 60)
@@ -99,6 +100,11 @@ class Serving:
         return done.stdout
 
 
+def _hear_interrupts() -> None:
+    """A test run in the background ignores them, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def wait_for(there: Callable[[], object], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not there():
@@ -111,8 +117,10 @@ def serving(orch_script: str, tmp_path: Path, receiver: Receiver) -> Generator[S
     hook = f"http://127.0.0.1:{receiver.port}/hook"
     made = Serving(orch_script, tmp_path, ORCH_WEBHOOK_URL=hook, ORCH_WEBHOOK_SECRET=SECRET)
     yield made
-    made.process.send_signal(signal.SIGTERM)
-    assert made.process.wait(30) in (0, -signal.SIGTERM, 143)
+    made.process.send_signal(signal.SIGINT)
+    assert made.process.wait(30) == 130
+    stopped = "stopped; sweeps that run go on, and the next service finds them"
+    assert stopped in made.said.read_text()
 
 
 def verified(headers: dict[str, str], body: bytes) -> bool:

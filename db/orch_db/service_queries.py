@@ -119,14 +119,14 @@ class ServiceQueries(Queries):
         )
         return TrialRecord(**rows[0]) if len(rows) > 1 else None
 
-    def counts(self, statement: Select[*tuple[Any, ...]]) -> Mapping[str, int]:
+    def _counts(self, statement: Select[*tuple[Any, ...]]) -> Mapping[str, int]:
         """Two columns, a word and a number, as a mapping."""
         return {row[0]: row[1] for row in (tuple(each.values()) for each in self._rows(statement))}
 
     def jobs_by_state(self) -> Mapping[str, int]:
         """How many jobs are in each state."""
-        return self.counts(select(Job.state, func.count().label("count")).group_by(Job.state))
+        return self._counts(select(Job.state, func.count().label("count")).group_by(Job.state))
 
     def trials_by_state(self) -> Mapping[str, int]:
         """How many trials are in each state."""
-        return self.counts(select(Trial.state, func.count().label("count")).group_by(Trial.state))
+        return self._counts(select(Trial.state, func.count().label("count")).group_by(Trial.state))

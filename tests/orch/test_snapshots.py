@@ -23,8 +23,8 @@ from orch.trials import EpochReport, TrialOutcome, TrialSpec
 ALWAYS = Keeping(checkpoint_seconds=0)
 NOT_STORED = Keeping(features=False, checkpoint_seconds=0)
 
-# Two stages of two epochs that shuffle, drop, decay, wait for plateaus and keep their best.
-TWO = {"strategy": "two-stage", "head_epochs": 2, "epochs": 2, "start": "random"}
+# Two stages of three epochs that shuffle, drop, decay, wait for plateaus and keep their best.
+TWO = {"strategy": "two-stage", "head_epochs": 3, "epochs": 3, "start": "random"}
 TWO |= {"frozen_layers": 22, "head_units": 16, "dropout": 0.5, "learning_rate": 1e-2}
 
 
@@ -107,7 +107,7 @@ def test_a_trial_goes_on_after_any_epoch(home: Home, case: Case) -> None:
         assert numbers(interrupted(wanted, bench, epochs)) == numbers(reports[:epochs])
         run(replace(wanted, number=1, seed=6, keep=False), bench)
         checkpoints.path(home.checkpoints, wanted.id).unlink()
-        other = Workbench(home, case.keeping) if epochs in (1, 3) else bench
+        other = Workbench(home, case.keeping) if epochs in (2, 4) else bench
         again = replace(wanted, attempt=2, known_epochs=epochs)
         ended, rest = run(again, other)
         assert numbers(rest) == numbers(reports[epochs:])

@@ -8,6 +8,7 @@ import typer
 
 from orch.cli import output
 from orch.cli.door import database_url, enter
+from orch.errors import InterruptedSweepError
 
 
 def serve(
@@ -27,4 +28,9 @@ def serve(
         host=host, port=port, allowed_hosts=allowed_hosts, sweeps_at_once=sweeps_at_once
     )
     home.create()
-    run(settings, home, database_url(settings, home), output.say)
+    try:
+        run(settings, home, database_url(settings, home), output.say)
+    except KeyboardInterrupt:  # how a service in a terminal is stopped
+        raise InterruptedSweepError(
+            "stopped; sweeps that run go on, and the next service finds them", "orch serve"
+        ) from None

@@ -6,6 +6,8 @@ Nothing in them names a path, an address, or Python to import.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import math
 import uuid
 from collections.abc import Mapping
@@ -212,9 +214,6 @@ def fingerprint(words: SweepWords, home: Home) -> str:
 
     A dataset that is not there yet has no digest, and so differs from itself once it is.
     """
-    import hashlib
-    import json
-
     there = catalog.find(home, words.dataset)
     known = [
         {name: value for name, value in words.to_json().items() if name != "warm_start"},

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from orch import registry
 from orch.errors import OrchError, first_line
 from orch.home import Home
 from orch.planning import words as planning
@@ -204,11 +203,6 @@ def why_blocked(schedule: ScheduleRecord) -> str | None:
     except Exception as error:  # what other versions stored may not be read by this one
         return f"its words cannot be read: {first_line(error)}"
     return None
-
-
-def refresh_plugins() -> None:
-    """Look again which plugins are installed."""
-    registry.forget()
 
 
 def _mode_now(schedule: ScheduleRecord) -> str:

@@ -11,13 +11,14 @@ from datetime import datetime, timedelta
 
 import uvicorn
 
+from orch import registry
 from orch.errors import StorageError, first_line
 from orch.home import Home
 from orch.service import access, notices, processes
 from orch.service.api import app
 from orch.service.notices import Messenger
 from orch.service.queue import Runner, is_gone
-from orch.service.scheduler import LEAD_SECONDS, Scheduler, refresh_plugins, utc_now
+from orch.service.scheduler import LEAD_SECONDS, Scheduler, utc_now
 from orch.service.state import Service, serving
 from orch.settings import Settings
 from orch_db.errors import DatabaseError
@@ -82,7 +83,7 @@ class Leading:
                 self.say("this service makes schedules fire")
         if now - self._refreshed > REFRESH:
             self._refreshed = now
-            refresh_plugins()
+            registry.forget()
         if self.leads:
             try:
                 self.scheduler.tick()
