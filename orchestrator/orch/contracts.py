@@ -152,10 +152,14 @@ class Split(Protocol):
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Fetches, verifies and serves labelled examples."""
+    """Fetches, verifies and serves labelled examples; as `facts` an attribute will do."""
 
     api: int
-    facts: DatasetFacts
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """What is known of it before it is there."""
+        ...
 
     def install(self, folder: Path, source: Path | None, progress: Progress) -> None:
         """Put the content under `folder`, which exists and is empty.
