@@ -57,6 +57,6 @@ def own(source: Path | str, kind: str = "images", **said: Any) -> OwnData:
     return OwnData("mine", kind, str(source), labels=named, **said)
 
 
-def add(home: Home, source: Path, kind: str = "images", **said: Any) -> Installed:
+def add(home: Home, source: Path | str, kind: str = "images", **said: Any) -> Installed:
     """Add files of the user's own as the dataset "mine"."""
     return installing.install_own(home, own(source, kind, **said), silent)[0]

@@ -57,8 +57,9 @@ def find(home: Home, name: str) -> Installed | None:
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         document["classes"] = tuple(document["classes"])
-        document["splits"] = {name: tuple(count) for name, count in document["splits"].items()}
-        document["own"] = _own(document.get("own"))
+        document["splits"] = {each: tuple(count) for each, count in document["splits"].items()}
+        document["name"] = name  # the folder's: it may have been renamed
+        document["own"] = _own(name, document.get("own"))
         found = Installed(**document)
         if type(found.digest) is not str or type(found.bytes) is not int:
             raise TypeError("digest or bytes")
@@ -70,9 +71,10 @@ def find(home: Home, name: str) -> Installed | None:
         ) from None
 
 
-def _own(document: dict[str, Any] | None) -> OwnData | None:
+def _own(name: str, document: dict[str, Any] | None) -> OwnData | None:
     if document is None:
         return None
+    document["name"] = name
     labels, size = document["labels"], document["image_size"]
     document["labels"] = LabelTable(**labels) if labels else None
     document["image_size"] = tuple(size) if size else None

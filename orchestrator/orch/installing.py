@@ -21,7 +21,9 @@ from orch.catalog import Installed
 from orch.contracts import Dataset, Progress, Split, Value
 from orch.errors import DataError, NotFoundError, PluginError, StorageError, UsageError
 from orch.home import Home, locked, sync_folder, write_json
-from orch.kinds import Omitted, OwnData
+from orch.kinds import LabelTable, Omitted, OwnData
+
+BROUGHT = ("path", "label", "split")  # columns of the table that a gallery writes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,8 +76,8 @@ def install_own(
 
     def fill(fresh: Path) -> Installed:
         nonlocal omitted
-        with _source(own.source, fresh.parent, progress) as source:
-            omitted = kind.keep(own, source, fresh, progress)
+        with _brought(own, fresh.parent, progress) as (said, source):
+            omitted = kind.keep(said, source, fresh, progress)
         dataset = kind.dataset(own, fresh, options or {})
         return replace(_describe(dataset, fresh, own.source), own=own)
 
@@ -97,15 +99,17 @@ def _check_name(name: str) -> None:
 
 
 @contextmanager
-def _source(address: str, scratch: Path, progress: Progress) -> Generator[Path]:
-    """The folder or archive at an address; what stands in a library of datasets is brought."""
-    word, mark, rest = address.partition("://")
+def _brought(own: OwnData, scratch: Path, progress: Progress) -> Generator[tuple[OwnData, Path]]:
+    """The user's folder or archive; or what a library of datasets has, as files and a table."""
+    word, mark, address = own.source.partition("://")
     if not mark:
-        yield Path(address)
+        yield own, Path(own.source)
         return
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        registry.load_gallery(word).bring(rest, Path(folder), progress)
-        yield Path(folder)
+    with tempfile.TemporaryDirectory(dir=scratch) as name:
+        folder = Path(name)
+        column = own.labels.label_column if own.labels else None
+        registry.load_gallery(word).bring(address, folder, column, progress)
+        yield replace(own, labels=LabelTable(str(folder / "labels.csv"), *BROUGHT)), folder
 
 
 def remove(home: Home, name: str) -> int:

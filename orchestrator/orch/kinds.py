@@ -1,7 +1,7 @@
 """The contract of data that users have themselves: kinds of files, and places to bring them from.
 
 A **kind** turns a user's own files into a dataset: pictures, sounds. A **gallery** brings a
-dataset from a library of datasets into a folder of class folders, which a kind then reads.
+dataset from a library of datasets into a folder of files with a table, which a kind then reads.
 Both are found by entry point (`orch.kinds`, `orch.galleries`), as dataset plugins are.
 """
 
@@ -20,7 +20,8 @@ class LabelTable:
     """A CSV or Parquet file that names a file and its class in every row.
 
     Paths in it are relative to the folder that is added. A column that is None is guessed from
-    its usual names; `split_column` None means that the table says nothing of splits.
+    its usual names; `split_column` None means that the table says nothing of splits. `path` is
+    empty where a library of datasets has the table itself.
     """
 
     path: str
@@ -94,10 +95,13 @@ class Gallery(Protocol):
     api: int
     title: str
 
-    def bring(self, address: str, folder: Path, progress: Progress) -> None:
+    def bring(
+        self, address: str, folder: Path, label_column: str | None, progress: Progress
+    ) -> None:
         """Write the dataset at `address` (what stands behind "hf://") as image files.
 
-        They go to `folder/<split>/<class>/<file>`; splits are "train", "validation", "test".
+        Beside them goes `labels.csv` with the columns path, label and split; paths are below
+        `folder`, splits "train", "validation" and "test".
 
         Raises:
             DataError: there is no such dataset, or it is not one of labelled images.

@@ -65,8 +65,8 @@ class Flags:
                 f"orch datasets add FOLDER --name NAME, or: orch datasets add {name} --from PATH",
             )
 
-    def table(self) -> LabelTable | None:
-        """The table of labels.
+    def table(self, inside: bool) -> LabelTable | None:
+        """The table of labels; `inside` a library of datasets it is the library's own.
 
         Raises:
             UsageError: columns without a table.
@@ -76,6 +76,8 @@ class Flags:
         columns = (self.path_column, self.label_column, self.split_column)
         if self.labels is not None:
             return LabelTable(str(self.labels.absolute()), *columns)
+        if inside and any(columns):
+            return LabelTable("", *columns)
         if any(columns):
             raise UsageError("columns are those of a table", "name it: --labels labels.csv")
         return None
@@ -137,7 +139,7 @@ def _own(word: str, called: str | None, flags: Flags) -> OwnData:
         name=called or _usual_name(word),
         kind=flags.kind or "images",
         source=word if "://" in word else str(_existing(word)),
-        labels=flags.table(),
+        labels=flags.table("://" in word),
         image_size=flags.size(),
         link=flags.link,
         skip_broken=flags.skip_broken,
