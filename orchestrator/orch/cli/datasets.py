@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
-from orch.cli import options, output
+from orch.cli import contact_sheet, curves, dataset_check, options, output
 from orch.cli.door import enter
 from orch.cli.nouns import noun
 from orch.errors import NotFoundError
 
-app = noun("datasets", "Datasets that are known; add, show, path.")
+app = noun("datasets", "Datasets that are known; add, show, check, path.")
 
 Name = Annotated[str, typer.Argument(help="A dataset's name.")]
+
+
+app.command("check")(dataset_check.check)
 
 
 @app.callback()
@@ -82,11 +85,22 @@ def add(
 
 
 @app.command("show")
-def show(name: Name, as_json: output.Json = False) -> None:
+def show(
+    name: Name,
+    png: Annotated[
+        Path | None, typer.Option(help="Write a few pictures of each class to this file.")
+    ] = None,
+    as_json: output.Json = False,
+) -> None:
     """Show a dataset: facts, and the number of examples of each class in each split."""
     from orch import catalog, registry, space, views
 
     _, home = enter()
+    if png is not None:
+        curves.check(png)
+        splits = catalog.open_splits(home, name)
+        contact_sheet.save(png, name, splits, registry.load_dataset(name).facts.classes)
+        output.say(f"{png} is written")
     facts, installed = registry.load_dataset(name).facts, catalog.find(home, name)
     if as_json:
         counts = dict(installed.splits) if installed else None
