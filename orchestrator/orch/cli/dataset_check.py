@@ -98,8 +98,8 @@ def _show(subject: Subject, report: Report) -> None:
     console = output.console()
     for indent, line in _lines(subject, report):
         text = Text(output.clean(line), overflow="fold")
-        if console.is_terminal:
-            console.print(Padding(text, (0, 0, 0, indent)))
+        if console.is_terminal and line:
+            console.print(Padding(text, (0, 0, 0, indent), expand=False))
         else:
             print(" " * indent + text.plain)
 
@@ -141,7 +141,8 @@ def _finding(found: Finding) -> str:
     rest = [each for each in found.examples if each not in firsts]
     names = [each.name for each in [*reversed(firsts), *rest][:SHOWN]]
     more = len(found.examples) - SHOWN
-    listed = " = ".join(names) + (f" = {more:,} more" if more > 0 else "")
+    names += [f"{more:,} more"] if more > 0 else []
+    listed = (" ≈ " if found.kind.startswith("near") else " = ").join(names)
     if len(found.examples) > 1:
         return listed
     return f"{listed}: {found.summary}" if listed else found.summary

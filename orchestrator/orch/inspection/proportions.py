@@ -28,7 +28,7 @@ def imbalance(split: str, counts: Mapping[str, int]) -> Iterator[Finding]:
         yield Finding(
             "imbalance",
             f"{split}: {largest} has {present[largest]:,}, {smallest} {present[smallest]:,}: "
-            f"{ratio:.0f} times as many",
+            f"{ratio:.1f} times as many",
         )
 
 
