@@ -24,7 +24,7 @@ for its types alone and nothing of ours but `orch.space`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -147,6 +147,20 @@ class Split(Protocol):
         Raises:
             DataError: the example cannot be decoded; the message names its file.
         """
+        ...
+
+
+@runtime_checkable
+class FileBacked(Protocol):
+    """What a split adds to `Split` where each of its examples is one file.
+
+    A file is named where something is to be said about its example. Files may be decoded in
+    several threads at once: `image` must stand that.
+    """
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The file of every example, in the order of `labels`."""
         ...
 
 

@@ -51,9 +51,11 @@ class OwnData:
 
 @dataclass(frozen=True)
 class Omitted:
-    """A file that was left out, and why, in one line."""
+    """A file that was left out, its class and split, and why, in one line."""
 
     path: str
+    label: str
+    split: str
     why: str
 
 

@@ -134,15 +134,17 @@ def _looked(
             batch = found[start : start + BATCH]
             for each, seen in zip(batch, threads.map(one, batch), strict=True):
                 if isinstance(seen, DataError):
-                    omitted.append(Omitted(str(each.path), _why(seen, content / each.path)))
+                    omitted.append(_omitted(each, seen, content))
                 else:
                     sizes[each.path] = seen
             progress("reading", start + len(batch), len(found))
     return sizes, tuple(omitted)
 
 
-def _why(error: DataError, path: Path) -> str:
-    return error.message.removeprefix(f"{path} ").removesuffix("; nothing was changed")
+def _omitted(example: Labelled, error: DataError, content: Path) -> Omitted:
+    said = error.message.removeprefix(f"{content / example.path} ")
+    why = said.removesuffix("; nothing was changed")
+    return Omitted(str(example.path), example.label, example.split, why)
 
 
 def _admit(own: OwnData, source: Path, omitted: Sequence[Omitted], files: int) -> None:

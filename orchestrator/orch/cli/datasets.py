@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
-from orch.cli import options, output, own_data
+from orch.cli import contact_sheet, curves, dataset_check, options, output, own_data
 from orch.cli.door import database_url, enter
 from orch.cli.nouns import noun
 from orch.errors import NotFoundError
 
-app = noun("datasets", "Datasets that are known; add, show, remove, rename, path.")
+app = noun("datasets", "Datasets that are known; add, show, check, remove, rename, path.")
 
 Name = Annotated[str, typer.Argument(help="A dataset's name.")]
+
+
+app.command("check")(dataset_check.check)
 
 
 @app.callback()
@@ -134,12 +137,22 @@ def rename(name: Name, new: Annotated[str, typer.Argument(help="Its new name.")]
 
 
 @app.command("show")
-def show(name: Name, as_json: output.Json = False) -> None:
+def show(
+    name: Name,
+    png: Annotated[
+        Path | None, typer.Option(help="Write a few pictures of each class to this file.")
+    ] = None,
+    as_json: output.Json = False,
+) -> None:
     """Show a dataset: facts, and the number of examples of each class in each split."""
     from orch import catalog, space, views
 
     _, home = enter()
     facts, installed = catalog.load(home, name).facts, catalog.find(home, name)
+    if png is not None:
+        curves.check(png)
+        contact_sheet.save(png, name, catalog.open_splits(home, name), facts.classes)
+        output.say(f"{png} is written")
     if as_json:
         counts = dict(installed.splits) if installed else None
         output.print_json(views.document(**views.dataset(facts, installed), class_counts=counts))

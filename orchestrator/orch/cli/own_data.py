@@ -122,7 +122,7 @@ def add(
             "-D is chosen when you sweep", f"orch sweep NAME -D {next(iter(stated))}=…"
         )
     _, home = enter()
-    own = _own(word, called, flags)
+    own = described(word, called, flags)
     with steps() as progress:
         installed, omitted = installing.install_own(home, own, progress)
     for each in omitted[:SHOWN]:
@@ -132,7 +132,13 @@ def add(
     say_added(installed)
 
 
-def _own(word: str, called: str | None, flags: Flags) -> OwnData:
+def described(word: str, called: str | None, flags: Flags) -> OwnData:
+    """What the user says of their files, in one piece.
+
+    Raises:
+        UsageError: flags that make no sense.
+        DataError: there is nothing at that path.
+    """
     from orch.kinds import OwnData
 
     return OwnData(
