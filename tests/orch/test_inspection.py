@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageEnhance
 
-from orch import catalog
+from orch import catalog, installing
 from orch.errors import DataError, PluginError
 from orch.home import Home
 from orch.inspection import duplicates, proportions
@@ -302,5 +302,5 @@ def test_ravdess_has_no_error_and_no_clips_that_are_taken_for_one(
 
 def real(name: str, source: Path, folder: Path) -> Report:
     home = Home(folder / "home")
-    installed = catalog.install(home, name, source, silent)
+    installed = installing.install(home, name, source, silent)
     return inspect(name, catalog.open_splits(home, name), installed.classes, silent)
