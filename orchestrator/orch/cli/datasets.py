@@ -115,6 +115,7 @@ def remove(name: Name, yes: output.Yes = False) -> None:
     from orch.service.state import serving
 
     settings, home = enter()
+    home.create()
     installed = catalog.find(home, name)
     if installed is not None and installed.own is not None and not installed.own.link:
         output.confirm(f"delete orch's copy of {name}, {output.size(installed.bytes)}?", yes)
@@ -131,6 +132,7 @@ def rename(name: Name, new: Annotated[str, typer.Argument(help="Its new name.")]
     from orch.service.state import serving
 
     settings, home = enter()
+    home.create()
     with serving(settings, home, database_url(settings, home)) as service:
         sweeps = upkeep.rename(home, name, new, service.sweeps, service.queries)
     output.say(f"{name} is called {new} now, in {output.count(sweeps, 'sweep')} too")
