@@ -241,7 +241,7 @@ def images(subject: DatasetSubject) -> None:
     """The first, the last and some examples of each split are uint8 (height, width, 3)."""
     for where, split in subject.splits.items():
         for index in _spread(len(split.labels), LOOKED_AT):
-            image: Any = split.image(index)
+            image = _image(split, where, index)
             shape = getattr(image, "shape", None)
             if not isinstance(image, np.ndarray) or shape is None:
                 given = type(image).__name__
@@ -252,20 +252,29 @@ def images(subject: DatasetSubject) -> None:
             raise Fault(f"{where}[{index}]: image() gave {given}, not uint8 (height, width, 3)")
 
 
+def _image(split: Split, where: str, index: int) -> Any:
+    """What the plugin gives for an example, whatever that is."""
+    try:
+        return split.image(index)
+    except Exception as error:
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise Fault(f"{where}[{index}]: image() raised {said}") from error
+
+
 def apart(subject: DatasetSubject) -> None:
     """No example is in two splits; of a large split, COMPARED examples are looked at."""
-    seen: dict[bytes, str] = {}
+    seen: dict[bytes, tuple[str, int]] = {}
     for where, split in subject.splits.items():
-        mine: dict[bytes, str] = {}
-        for index in _spread(len(split.labels), COMPARED):
-            content = _content(split, index)
-            mine.setdefault(content, f"{where}[{index}]")
-            if content in seen:
-                raise Fault(
-                    f"{seen[content]} and {where}[{index}] are the same picture: "
-                    "what is trained on cannot judge"
-                )
-        seen |= mine
+        mine = {_content(split, index): index for index in _spread(len(split.labels), COMPARED)}
+        shared = [content for content in mine if content in seen]
+        if shared:
+            other, at = seen[shared[0]]
+            raise Fault(
+                f"{len(shared)} of {len(mine)} pictures of {where} are in {other} too, such as "
+                f"{where}[{mine[shared[0]]}], which is {other}[{at}]: "
+                "what is trained on cannot judge"
+            )
+        seen |= {content: (where, index) for content, index in mine.items()}
 
 
 def order(subject: DatasetSubject) -> None:
@@ -304,9 +313,9 @@ CHECKS: tuple[Check[DatasetSubject], ...] = (
     Check("recipes", "each recipe fits its strategy and the options", recipes, "plugin"),
     Check("broken-file", "a file that cannot be read is named", broken_file, "plugin"),
     Check("serves", "it can be installed and opened, and serves train", serves, "content", True),
-    Check("labels", "labels are int64 (n,), each a class index", labels, "content"),
+    Check("labels", "labels are int64 (n,), each a class index", labels, "content", True),
     Check("every-class", "every class has a training example", every_class, "content"),
-    Check("images", "examples are uint8 (height, width, 3)", images, "content"),
+    Check("images", "examples are uint8 (height, width, 3)", images, "content", True),
     Check("apart", "no example is in two splits", apart, "content"),
     Check("order", "opened twice it serves the same, in the same order", order, "content"),
     Check("digest", "installed twice it writes the same content", digest, "install"),

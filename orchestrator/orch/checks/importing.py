@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from orch import contracts
-from orch.checks.imports import BEGINNING, HEAVY
+from orch.checks.imports import BEGINNING, HEAVY, STARTING
 from orch.errors import first_line
 from orch.probing.children import end_in_time
 
@@ -31,11 +31,11 @@ WARM = (np, contracts)
 def main() -> None:
     """Import, build, and write what it took."""
     target, answer, stack, seconds = sys.argv[1:]
-    end_in_time(float(seconds))
+    end_in_time(float(seconds) + STARTING)
     before = set(sys.modules)
     print(BEGINNING, file=sys.stderr, flush=True)
     with Path(stack).open("w") as file:
-        faulthandler.dump_traceback_later(0.8 * float(seconds), file=file)
+        faulthandler.dump_traceback_later(float(seconds), exit=True, file=file)
         began = time.perf_counter()
         fault = load(target)
         took = time.perf_counter() - began

@@ -17,6 +17,7 @@ from orch.probing import children, files
 from orch.registry import Plugin
 
 MOST_SECONDS = 2.0
+STARTING = 20.0  # seconds that the process may take before it imports anything of the plugin
 HEAVY = (
     *("tensorflow", "keras", "torch", "ray", "pandas", "sqlalchemy"),
     *("scipy", "matplotlib", "librosa", "sklearn"),
@@ -121,9 +122,10 @@ def _measure(plugin: Plugin, patience: float) -> Measured:
                 "orch.checks.importing", words, flags=("-X", "importtime"), stdout=out, stderr=err
             ) as process,
         ):
-            in_time = children.ended(process, patience)
+            in_time = children.ended(process, patience + STARTING)
         written = {name: _text(place / name) for name in ("answer", "stack", "out", "err")}
-    return _measured(written, "" if in_time else f"{patience:g}", process.returncode)
+    hangs = not in_time or bool(written["stack"])
+    return _measured(written, f"{patience:g}" if hangs else "", process.returncode)
 
 
 def _measured(written: dict[str, str], waited: str, code: int | None) -> Measured:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Generator, Iterator, Mapping
@@ -24,7 +25,9 @@ CHECKS: Mapping[str, tuple[Check[Any], ...]] = {
 """The checks of each group of entry points that has some."""
 
 CONTENT_SECONDS = 600.0  # a large archive may be unpacked, a large split be read
-IMPORTS = 3  # times that a check may wait for an import
+IMPORTS = 3  # times that a check may wait for an import, its process included
+SCRATCH = "check-"
+DAY = 86_400.0  # seconds
 LOOK = 0.02  # seconds between two looks at what a child has written
 USABLE = ("import", "api", "name")  # a fault in one of these and the plugin is blocked
 
@@ -123,5 +126,8 @@ def _scratch(home: Home) -> Generator[Path]:
     """An empty folder on the disk of the datasets, which is gone afterwards."""
     home.create()
     home.plugins.mkdir(mode=0o700, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home.plugins, prefix="check-") as folder:
+    for former in home.plugins.glob(f"{SCRATCH}*"):  # of a check that was killed
+        if time.time() - former.stat().st_mtime > DAY:
+            shutil.rmtree(former, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=home.plugins, prefix=SCRATCH) as folder:
         yield Path(folder)

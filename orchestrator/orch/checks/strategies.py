@@ -113,7 +113,7 @@ def check_plan(plan: Plan) -> None:
         raise Fault("the plan has no stage")
     for number, stage in enumerate(plan.stages, start=1):
         _check_stage(f"stage {number}", stage)
-    _check_words("head", plan.head, Head)
+    _check_words("the head", plan.head, Head)
     if not 0 <= plan.head.dropout < 1:
         raise Fault(f"the head drops {plan.head.dropout:g} of the features; 0 to 1, 1 not included")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -72,7 +72,7 @@ def check(
     from orch.checks import running
 
     settings, home = enter()
-    state = _chosen(home, name, kind)
+    state = _chosen(name, kind)
     if source is not None and not source.exists():
         raise DataError(f"{source} does not exist; nothing was checked")
     results: list[Result] = []
@@ -111,30 +111,30 @@ def _print_not_run(results: list[Result]) -> None:
         if result.outcome == "not run":
             reasons.setdefault(result.why, []).append(result.check)
     for why, checks in reasons.items():
-        print(_line("not run", ", ".join(checks) + ": ", why))
+        print(output.clean(f"{'not run':<9}{', '.join(checks)}: {why}"))
 
 
-def _chosen(home: Any, name: str, kind: str | None) -> State:
-    """The plugin of that name that can be checked."""
+def _chosen(name: str, kind: str | None) -> State:
+    """The plugin of that name that can be checked; what is remembered of it does not count."""
     from orch import probing, registry
     from orch.checks import running
 
     kinds = [registry.GROUPS[group] for group in running.CHECKS]
     if kind is not None and kind not in kinds:
         raise UsageError(f"--kind is {kind!r}{nearest(kind, kinds)}")
-    states = [each for each in probing.states(home) if kind in (None, each.plugin.kind)]
-    named = {each.plugin.kind: each for each in reversed(states) if each.name == name}
+    plugins = [each for each in registry.installed() if kind in (None, each.kind)]
+    named = tuple(each for each in plugins if each.name == name)
     if not named:
-        known = {each.name for each in states}
+        known = {each.name for each in plugins}
         raise NotFoundError.among(kind or "plugin", name, known, "orch plugins lists all")
-    found = [each for each in named.values() if each.plugin.kind in kinds]
+    found = {each.plugin.kind: each for each in probing.seen(named) if each.plugin.kind in kinds}
     if not found:
-        raise UsageError(f"{name!r} is a {next(iter(named))}: there are no checks for one")
+        raise UsageError(f"{name!r} is a {named[0].kind}: there are no checks for one")
     if len(found) > 1:
         raise UsageError(
             f"{name!r} is a dataset and a strategy", f"orch plugins check {name} --kind dataset"
         )
-    return found[0]
+    return next(iter(found.values()))
 
 
 @new.command("dataset")

@@ -11,4 +11,5 @@ from orch.probing.asking import datasets as datasets
 from orch.probing.asking import ready as ready
 from orch.probing.asking import strategies as strategies
 from orch.probing.states import State as State
+from orch.probing.states import seen as seen
 from orch.probing.states import states as states

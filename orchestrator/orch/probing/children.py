@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -10,7 +11,8 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
-GRACE = 5  # seconds after which a child ends itself where whoever started it is gone
+GRACE = 5  # seconds that a child has to be ended by whoever started it, before it ends itself
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 @contextmanager
@@ -60,5 +62,6 @@ def death(code: int | None) -> str:
 
 
 def end_in_time(seconds: float) -> None:
-    """In a child: end this process even if it hangs and nobody is left to end it."""
+    """In a child: end with whoever started it, and in time even where this process hangs."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.alarm(int(seconds) + GRACE)

@@ -14,7 +14,7 @@ from orch import __version__, registry
 from orch.errors import StorageError, UsageError
 from orch.probing import files
 
-LONGEST = 40  # characters of a name: lines that hold it stay within 100
+LONGEST = 30  # characters of a name: lines that hold it stay within 100
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _FILES = {
     "pyproject.toml.txt": "pyproject.toml",
