@@ -161,6 +161,7 @@ def test_a_name_of_two_distributions_is_blocked(orch: Any, site: Site) -> None:
 
 # ── what is broken is blocked alone ─────────────────────────────────────────────────────────
 
+FACTS = "its facts are not as the contract has them: "
 DEATHS = {
     "import nothing_there": "ModuleNotFoundError: No module named 'nothing_there'",
     "raise SystemExit(3)": "it ends the program (SystemExit: 3)",
@@ -171,10 +172,12 @@ DEATHS = {
     GOOD_STRATEGY.replace("NAME", "x"): "its facts call it 'x'",
     GOOD_STRATEGY.replace(
         "StrategyFacts(", "tuple("
-    ): "TypeError: tuple expected at most 1 argument",
+    ): "TypeError: tuple expected at most 1 argument, got 2",
     GOOD_STRATEGY.replace("StrategyFacts(", "max("): "its facts are str, not StrategyFacts",
-    GOOD_STRATEGY.replace('"train a head"', "9"): "9 is not text",
-    GOOD_STRATEGY.replace('"train a head"', "{1}"): "Object of type set is not JSON serializable",
+    GOOD_STRATEGY.replace('"train a head"', "9"): FACTS
+    + "['odd', 9] is not text where text is needed",
+    GOOD_STRATEGY.replace('"train a head"', "{1}"): FACTS
+    + "Object of type set is not JSON serializable",
 }
 
 
@@ -292,7 +295,7 @@ def test_checks_pass_and_fail(orch: Any, site: Site) -> None:
     site.plant("odd", changed(GOOD_DATASET, slip))
     ran = orch("plugins", "check", "odd", "--json")
     assert ran.code == 6
-    assert "the dataset 'odd' of planted_odd 1.2 has a fault in 17 checks" in ran.err
+    assert "the dataset 'odd' of planted_odd 1.2 breaks 1 of 17 promises" in ran.err
     document = json.loads(ran.out)
     assert (document["good"], document["kind"], document["name"]) == (False, "dataset", "odd")
     checks = {each["check"]: each for each in document["checks"]}

@@ -90,14 +90,10 @@ def check(
         _print_not_run(results)
     if faults:
         raise PluginError(
-            f"the {state.plugin.kind} {name!r} of {state.plugin.origin} has {_count(faults)} "
-            f"in {len(results)} checks",
+            f"the {state.plugin.kind} {name!r} of {state.plugin.origin} breaks {faults} of "
+            f"{len(results)} promises",
             "docs/plugins.md says what each check asks for",
         )
-
-
-def _count(faults: int) -> str:
-    return "a fault" if faults == 1 else f"{faults} faults"
 
 
 def _line(outcome: str, checks: str, said: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +13,14 @@ from typing import Any, Generic, TypeVar
 from orch import registry
 from orch.contracts import DatasetFacts, StrategyFacts
 from orch.home import Home
-from orch.probing import children, documents, memory
+from orch.probing import children, memory
+from orch.probing.documents import DECODE, UNREADABLE
 from orch.probing.memory import Remembered
 from orch.probing.states import State, seen
 
 PATIENCE = 20.0  # seconds, where no setting says otherwise
 
 F = TypeVar("F", DatasetFacts, StrategyFacts)
-Decode = Callable[[Mapping[str, Any]], Any]
-DECODE: Mapping[str, Decode] = {
-    registry.DATASETS: documents.decode_dataset,
-    registry.STRATEGIES: documents.decode_strategy,
-}
 
 
 @dataclass(frozen=True)
@@ -74,9 +70,6 @@ def _known(home: Home, group: str, present: Sequence[State]) -> memory.Memory:
                     DECODE[group](last.facts)
                 found[state.name] = last
     return found
-
-
-UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
 
 
 def _sorted_out(group: str, present: Sequence[State], known: memory.Memory) -> Answers[Any]:

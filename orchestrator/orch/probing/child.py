@@ -57,11 +57,12 @@ def _facts(group: str, name: str) -> dict[str, Any]:
         raise BlockedError(name, origin, f"its facts are {said}, not {wanted.__name__}")
     if facts.name != name:
         raise BlockedError(name, origin, f"its facts call it {facts.name!r}")
-    document: dict[str, Any] = json.loads(json.dumps(documents.encode(facts)))
-    if group == registry.DATASETS:
-        documents.decode_dataset(document)
-    else:
-        documents.decode_strategy(document)
+    try:
+        document: dict[str, Any] = json.loads(json.dumps(documents.encode(facts)))
+        documents.DECODE[group](document)
+    except documents.UNREADABLE as error:
+        why = f"its facts are not as the contract has them: {first_line(error)}"
+        raise BlockedError(name, origin, why) from error
     return document
 
 

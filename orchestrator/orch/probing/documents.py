@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from orch import registry
 from orch.contracts import DatasetFacts, Option, Recipe, Source, StrategyFacts
 from orch.space import Choice, Domain, Fixed, Int, Log, Uniform
 
@@ -74,3 +75,12 @@ def _recipe(document: Mapping[str, Any]) -> Recipe:
     found = Recipe(**document)
     _texts([found.name, found.title, found.strategy, found.reported, found.backbone])
     return found
+
+
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
+"""What is raised by documents, and facts, that are not as the contract has them."""
+
+DECODE: Mapping[str, Callable[[Mapping[str, Any]], Facts]] = {
+    registry.DATASETS: decode_dataset,
+    registry.STRATEGIES: decode_strategy,
+}
