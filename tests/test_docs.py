@@ -59,7 +59,9 @@ def test_every_extension_point_is_documented() -> None:
 def test_every_module_is_on_the_map() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     package = ROOT / "orchestrator" / "orch"
-    for path in [*package.glob("*.py"), *(package / "training").glob("*.py")]:
+    packages = ("training", "probing", "checks")
+    inner = [path for each in packages for path in (package / each).glob("*.py")]
+    for path in [*package.glob("*.py"), *inner]:
         if path.stem not in ("__init__", "testing"):
             assert f"`{path.stem}`" in text, f"{path.stem} is not in docs/architecture.md"
 

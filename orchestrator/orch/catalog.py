@@ -11,9 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orch import registry
-from orch.contracts import Dataset, Split, Value
-from orch.errors import DataError, NotFoundError
+from orch import probing, registry
+from orch.contracts import Dataset, DatasetFacts, Split, Value
+from orch.errors import DataError, NotFoundError, OrchError
 from orch.home import Home
 from orch.kinds import LabelTable, OwnData
 
@@ -121,6 +121,21 @@ def load(home: Home, name: str, options: Mapping[str, Value] | None = None) -> D
     own, folder = installed.own, content(home, installed)
     with registry.blaming("kind", own.kind):
         return registry.load_kind(own.kind).dataset(own, folder, options or {})
+
+
+def known(home: Home, patience: float) -> tuple[dict[str, DatasetFacts], dict[str, str]]:
+    """The facts of every dataset by name, and of those that cannot be used a line that says why.
+
+    Plugins are asked in processes of their own, for at most `patience` seconds.
+    """
+    asked = probing.datasets(home, patience)
+    facts, why = dict(asked.facts), {each.name: str(each) for each in asked.blocked}
+    for name in own_names(home):
+        try:
+            facts[name] = load(home, name).facts
+        except OrchError as error:
+            why[name] = f"{error.message}; {error.hint}"
+    return dict(sorted(facts.items())), why
 
 
 def brought_by(home: Home, name: str) -> str:

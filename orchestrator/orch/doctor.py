@@ -7,11 +7,13 @@ import platform
 import shutil
 import sqlite3
 import subprocess
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from orch import __version__, catalog
+from orch import __version__, catalog, probing, registry
+from orch.contracts import DatasetFacts
 from orch.errors import OrchError
 from orch.home import Home
 from orch.training import backbones
@@ -32,8 +34,8 @@ class Finding:
     advice: str = ""
 
 
-def examine(home: Home, database_url: str) -> list[Finding]:
-    """Look at everything a sweep needs."""
+def examine(home: Home, database_url: str, patience: float) -> list[Finding]:
+    """Look at everything a sweep needs; a plugin has `patience` seconds to say what it is."""
     return [
         Finding("orch", f"{__version__}, Python {platform.python_version()}"),
         *(_library(name) for name in LIBRARIES),
@@ -43,7 +45,7 @@ def examine(home: Home, database_url: str) -> list[Finding]:
         _disk(home),
         _sqlite(),
         _database(database_url),
-        *(_dataset(home, name) for name in catalog.names(home)),
+        *_plugins(home, patience),
         _weights(home),
     ]
 
@@ -114,10 +116,30 @@ def _database(url: str) -> Finding:
     return Finding("database", found)
 
 
-def _dataset(home: Home, name: str) -> Finding:
+def _plugins(home: Home, patience: float) -> Iterator[Finding]:
+    """The data of every dataset that can be used, and what is blocked of both kinds."""
+    datasets = probing.datasets(home, patience)
+    for state in (*datasets.blocked, *probing.strategies(home, patience).blocked):
+        what = "data" if state.plugin.group == registry.DATASETS else "strategy"
+        found = f"the plugin {state.name} of {state.plugin.origin} is blocked: {state.why}"
+        yield Finding(f"{what} {state.name}", found, False, f"orch plugins check {state.name}")
+    for facts in datasets.facts.values():
+        yield _dataset(home, facts)
+    for name in catalog.own_names(home):
+        yield _own(home, name)
+
+
+def _own(home: Home, name: str) -> Finding:
+    try:
+        return _dataset(home, catalog.load(home, name).facts)
+    except OrchError as error:
+        return Finding(f"data {name}", error.message, False, error.hint)
+
+
+def _dataset(home: Home, facts: DatasetFacts) -> Finding:
+    name = facts.name
     try:
         installed = catalog.find(home, name)
-        facts = catalog.load(home, name).facts
     except OrchError as error:
         return Finding(f"data {name}", error.message, False, error.hint)
     if installed is None:

@@ -67,6 +67,11 @@ class Home:
         return self.root / "timings"
 
     @property
+    def plugins(self) -> Path:
+        """What plugins said of themselves, and why some are blocked."""
+        return self.root / "plugins"
+
+    @property
     def locks(self) -> Path:
         """Files that processes lock while they work on the same thing; their content is nothing."""
         return self.root / "locks"

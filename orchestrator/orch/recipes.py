@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from orch import registry
-from orch.contracts import Recipe
-from orch.errors import NotFoundError, PluginError
+from orch.contracts import DatasetFacts, Recipe
+from orch.errors import NotFoundError
 from orch.planning.spec import PlannedSweep, SweepRequest
 from orch.search_space import BUDGET
 from orch.space import render_value
+
+HINT = "orch recipes lists all"
 
 
 @dataclass(frozen=True)
@@ -27,27 +29,24 @@ class Published:
         return f"{self.dataset}/{self.recipe.name}"
 
 
-def published() -> list[Published]:
-    """The recipes of every dataset plugin that can be used, by dataset, in the plugin's order."""
-    found: list[Published] = []
-    for name in registry.dataset_names():
-        try:
-            recipes = registry.load_dataset(name).facts.recipes
-        except PluginError:
-            continue  # `orch datasets show` says what is wrong with it
-        found += [Published(name, recipe) for recipe in recipes]
-    return found
+def published(datasets: Iterable[DatasetFacts]) -> list[Published]:
+    """The recipes of these datasets, in their order and in the plugin's."""
+    return [Published(facts.name, recipe) for facts in datasets for recipe in facts.recipes]
 
 
 def find(name: str) -> Published:
-    """The recipe called "dataset/recipe".
+    """The recipe called "dataset/recipe"; no plugin but that dataset's is imported.
 
     Raises:
         NotFoundError: there is none.
+        PluginError: the dataset's plugin cannot be used.
     """
-    known = {each.name: each for each in published()}
+    dataset = name.partition("/")[0]
+    if dataset not in registry.dataset_names():
+        raise NotFoundError.among("recipe", name, registry.dataset_names(), HINT)
+    known = {each.name: each for each in published([registry.load_dataset(dataset).facts])}
     if name not in known:
-        raise NotFoundError.among("recipe", name, known, "orch recipes lists all")
+        raise NotFoundError.among("recipe", name, known, HINT)
     return known[name]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -17,13 +18,79 @@ DATASETS = "orch.datasets"
 STRATEGIES = "orch.strategies"
 KINDS = "orch.kinds"
 GALLERIES = "orch.galleries"
-LISTED = {
-    DATASETS: "orch datasets lists all",
-    STRATEGIES: "orch strategies lists all",
-    KINDS: "orch datasets add --help",
-    GALLERIES: "orch datasets add --help",
+GROUPS = {
+    DATASETS: "dataset",
+    STRATEGIES: "strategy",
+    "orch.backbones": "backbone",
+    KINDS: "kind",
+    GALLERIES: "gallery",
 }
-"""For each group of plugins, where its names are listed."""
+"""Every group of entry points in which plugins are found, and what one of them is called."""
+CONTESTED = "two distributions bring it"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """What metadata say of a plugin: `target` is its entry point's value, "module:Class"."""
+
+    kind: str
+    group: str
+    name: str
+    distribution: str
+    version: str
+    target: str
+
+    @property
+    def origin(self) -> str:
+        """The distribution that brings it, as "name version"."""
+        return f"{self.distribution} {self.version}".rstrip()
+
+
+class BlockedError(PluginError):
+    """A plugin cannot be used; `why` is the reason alone."""
+
+    def __init__(self, name: str, origin: str, why: str) -> None:
+        super().__init__(
+            f"the plugin {name!r} of {origin} cannot be used: {why}",
+            "nothing was started; update or remove that distribution",
+        )
+        self.why = why
+
+
+def installed() -> tuple[Plugin, ...]:
+    """Every plugin of every kind, by kind and name, without importing one.
+
+    A name that two distributions bring is there twice.
+    """
+    return tuple(
+        _plugin(group, point)
+        for group in GROUPS
+        for _, points in sorted(_found(group).items())
+        for point in points
+    )
+
+
+def find(group: str, name: str) -> Plugin:
+    """What metadata say of one plugin; of a name that is there twice, the first.
+
+    Raises:
+        NotFoundError: no plugin of that group has that name.
+    """
+    found = _found(group)
+    if name not in found:
+        raise _unknown(group, name)
+    return _plugin(group, found[name][0])
+
+
+def _unknown(group: str, name: str) -> NotFoundError:
+    lists = {DATASETS: "orch datasets", STRATEGIES: "orch strategies"}.get(group, "orch plugins")
+    return NotFoundError.among(GROUPS[group], name, _found(group), f"{lists} lists all")
+
+
+def _plugin(group: str, point: EntryPoint) -> Plugin:
+    by = point.dist
+    about = (by.name, by.version) if by else ("unknown", "")
+    return Plugin(GROUPS[group], group, point.name, *about, point.value)
 
 
 def dataset_names() -> list[str]:
@@ -43,7 +110,7 @@ def load_dataset(name: str, options: Mapping[str, Value] | None = None) -> Datas
         NotFoundError: no plugin has that name.
         PluginError: it cannot be imported or breaks the contract.
     """
-    plugin = _load(DATASETS, "dataset", name, options or {})
+    plugin = _load(DATASETS, name, options or {})
     if not isinstance(plugin, Dataset):
         raise _broken(DATASETS, name, "it lacks `facts`, `install` or `open`")
     return plugin
@@ -56,7 +123,7 @@ def load_strategy(name: str) -> Strategy:
         NotFoundError: no plugin has that name.
         PluginError: it cannot be imported or breaks the contract.
     """
-    plugin = _load(STRATEGIES, "strategy", name, {})
+    plugin = _load(STRATEGIES, name, {})
     if not isinstance(plugin, Strategy):
         raise _broken(STRATEGIES, name, "it lacks `facts`, `parameters` or `plan`")
     return plugin
@@ -69,7 +136,7 @@ def load_kind(name: str) -> Kind:
         NotFoundError: there is no such kind.
         PluginError: it cannot be imported or breaks the contract.
     """
-    plugin = _load(KINDS, "kind", name, {})
+    plugin = _load(KINDS, name, {})
     if not isinstance(plugin, Kind):
         raise _broken(KINDS, name, "it lacks `title`, `options`, `keep` or `dataset`")
     return plugin
@@ -87,7 +154,7 @@ def load_gallery(name: str) -> Gallery:
         NotFoundError: there is no such library.
         PluginError: it cannot be imported or breaks the contract.
     """
-    plugin = _load(GALLERIES, "gallery", name, {})
+    plugin = _load(GALLERIES, name, {})
     if not isinstance(plugin, Gallery):
         raise _broken(GALLERIES, name, "it lacks `title` or `bring`")
     return plugin
@@ -107,14 +174,16 @@ def blaming(kind: str, name: str) -> Generator[None]:
 
 
 def version(group: str, name: str) -> str:
-    """The distribution that brought a plugin, as "name version"."""
-    distribution = _found(group)[name].dist
-    return f"{distribution.name} {distribution.version}" if distribution else "unknown"
+    """The distribution that brought a plugin, as "name version"; more than one with "and"."""
+    return " and ".join(_plugin(group, point).origin for point in _found(group)[name])
 
 
 @cache  # reading every distribution's metadata takes longer than training a small head
-def _found(group: str) -> Mapping[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=group)}
+def _found(group: str) -> Mapping[str, tuple[EntryPoint, ...]]:
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for point in entry_points(group=group):
+        found[point.name] = (*found.get(point.name, ()), point)
+    return found
 
 
 def forget() -> None:
@@ -123,22 +192,28 @@ def forget() -> None:
     _found.cache_clear()
 
 
-def _load(group: str, kind: str, name: str, options: Mapping[str, Value]) -> Any:
+def _load(group: str, name: str, options: Mapping[str, Value]) -> Any:
     found = _found(group)
     if name not in found:
-        raise NotFoundError.among(kind, name, found, LISTED[group])
+        raise _unknown(group, name)
+    if len(found[name]) > 1:
+        raise _broken(group, name, CONTESTED)
     try:
-        plugin = found[name].load()(**options)
-    except (Exception, SystemExit) as error:
+        plugin = found[name][0].load()(**options)
+    except SystemExit as error:
+        raise _broken(group, name, f"it ends the program (SystemExit: {error})") from error
+    except Exception as error:
         raise _broken(group, name, f"{type(error).__name__}: {error}") from error
     api = getattr(plugin, "api", None)
     if api != API:
-        raise _broken(group, name, f"it is written for api = {api!r}, this orch has api = {API}")
+        raise _broken(group, name, other_api(api))
     return plugin
 
 
-def _broken(group: str, name: str, why: str) -> PluginError:
-    return PluginError(
-        f"the plugin {name!r} of {version(group, name)} cannot be used: {why}",
-        "nothing was started; update or remove that distribution",
-    )
+def other_api(api: object) -> str:
+    """Say that a plugin is written for another version of the protocols."""
+    return f"it is written for api = {api!r}, this orch has api = {API}"
+
+
+def _broken(group: str, name: str, why: str) -> BlockedError:
+    return BlockedError(name, version(group, name), why)

@@ -71,6 +71,9 @@ class Settings:
     trial_timeout: float = _setting(
         0.0, "seconds after which a trial is ended; 0: as long as it takes", least=0
     )
+    plugin_timeout: float = _setting(
+        20.0, "seconds that a plugin may take to say what it is before it is blocked", least=1
+    )
     max_failures_in_a_row: int = _setting(10, "failed trials in a row that stop a sweep", least=1)
     cache_bytes: int = _setting(
         0, "most that stored examples and features may take; 0: half of the disk's room", least=0

@@ -22,6 +22,7 @@ from orch_db.records import (
 )
 
 if TYPE_CHECKING:
+    from orch.probing import State
     from orch.training.eviction import Stored
 
 SCHEMA_VERSION = 1
@@ -252,6 +253,19 @@ def dataset(facts: DatasetFacts, installed: Installed | None) -> dict[str, Any]:
         "recipes": [f"{facts.name}/{recipe.name}" for recipe in facts.recipes],
         "licence": facts.licence,
         "homepage": facts.homepage,
+    }
+
+
+def plugin(state: State) -> dict[str, Any]:
+    """A plugin, as far as is known without importing it."""
+    return {
+        "name": state.name,
+        "kind": state.plugin.kind,
+        "distribution": state.plugin.distribution,
+        "version": state.plugin.version,
+        "file": str(state.file) if state.file else None,
+        "state": state.word,
+        "why": state.why or None,
     }
 
 

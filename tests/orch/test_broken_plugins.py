@@ -66,7 +66,8 @@ def test_the_others_go_on(orch: Callable[..., Any]) -> None:
         if each["what"] == "data broken"
     ]
     assert not finding["good"]
-    assert "the plugin 'broken' of broken 1.2 cannot be used" in finding["found"]
+    assert "the plugin broken of broken 1.2 is blocked: " in finding["found"]
+    assert finding["advice"] == "orch plugins check broken"
     assert views.chosen_options("broken", {"dataset_options": {"rate": 8}}) == ["rate=8"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orch import doctor
+from orch import doctor, registry
 from orch.cluster import head
 from orch.home import Home
 from orch.sweeps import provenance
@@ -55,7 +55,7 @@ def test_data_whose_manifest_is_damaged(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     (home.datasets / "digits").mkdir(parents=True)
     (home.datasets / "digits" / "manifest.json").write_text("{}")
-    finding = doctor._dataset(home, "digits")
+    finding = doctor._dataset(home, registry.load_dataset("digits").facts)
     assert not finding.good
     assert "is damaged; the data beside it was not touched" in finding.found
     assert finding.advice == "orch datasets add digits"

@@ -17,7 +17,8 @@ from orch.testing import TINY_BACKBONE, silent
 from orch.training import backbones
 
 TINY = replace(TINY_BACKBONE, layers=TINY_BACKBONE.layers * 4)
-ALL = {each.name: each for each in recipes.published()}
+DATASETS = [registry.load_dataset(name).facts for name in registry.dataset_names()]
+ALL = {each.name: each for each in recipes.published(DATASETS)}
 
 
 @pytest.fixture(scope="module")

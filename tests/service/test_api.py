@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 from api_client import NIGHTLY, ROOT, Api, api, completed, problem
+from planting import planted_site
 from prometheus_client.parser import text_string_to_metric_families
 
+from orch import registry
 from orch.home import Home
 from orch.service import processes
 from orch.service.api import sweeps
@@ -249,6 +251,20 @@ def test_plugins_are_listed(here: Api) -> None:
     plugins = here.client.get(f"{ROOT}/plugins").json()
     assert plugins["strategies"] == strategies
     assert {each["name"] for each in plugins["datasets"]} == {each["name"] for each in datasets}
+    assert {"backbones", "galleries", "kinds"} <= plugins.keys()
+
+
+def test_a_plugin_that_is_blocked_is_listed_with_the_reason(
+    here: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with planted_site(tmp_path / "site", monkeypatch) as site:
+        site.plant("odd", "import os; os._exit(3); Plugin = 0", registry.STRATEGIES)
+        found = here.client.get(f"{ROOT}/strategies").json()["strategies"]
+        states = {each["name"]: (each["state"], each["why"]) for each in found}
+        why = "importing it ends the process (exit code 3)"
+        assert states["odd"] == ("blocked", why)
+        assert states["fine-tune"] == ("ready", None)
+        assert here.client.get(f"{ROOT}/plugins").json()["strategies"] == found
 
 
 @pytest.mark.parametrize(

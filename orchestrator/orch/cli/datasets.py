@@ -29,10 +29,12 @@ def list_datasets(
         return
     from orch import catalog, views
 
-    _, home = enter()
+    settings, home = enter()
     documents, rows = [], []
-    for name in catalog.names(home):
-        facts, installed = catalog.load(home, name).facts, catalog.find(home, name)
+    known, blocked = catalog.known(home, settings.plugin_timeout)
+    output.say_blocked(blocked.values())
+    for name, facts in known.items():
+        installed = catalog.find(home, name)
         documents.append(views.dataset(facts, installed))
         splits = installed.examples if installed else {}
         rows.append(

@@ -12,7 +12,7 @@ def doctor(as_json: output.Json = False) -> None:
     from orch.doctor import examine
 
     settings, home = enter()
-    findings = examine(home, database_url(settings, home))
+    findings = examine(home, database_url(settings, home), settings.plugin_timeout)
     output.listing(
         views.document(
             ready=all(each.good for each in findings),

@@ -47,6 +47,12 @@ def say(text: str) -> None:
     console(stderr=True).print(text)
 
 
+def say_blocked(states: Iterable[object]) -> None:
+    """Say, on a line for each, which plugins are blocked and why."""
+    for state in states:
+        say(clean(str(state)))
+
+
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
     """Print a table to stdout."""
     made = table(columns, rows, title)

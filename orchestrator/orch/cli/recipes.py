@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orch.cli import output
-from orch.cli.door import enter_with_libraries, reading
+from orch.cli.door import enter, enter_with_libraries, reading
 from orch.cli.nouns import noun
 
 if TYPE_CHECKING:
@@ -28,10 +28,13 @@ def list_recipes(
     """List the recipes: what was reported, and the best that was measured here."""
     if context.invoked_subcommand:
         return
-    from orch import recipes, views
+    from orch import probing, recipes, views
 
+    settings, home = enter()
     with reading() as queries:
         ours = queries.best_of_recipes()
+    asked = probing.datasets(home, settings.plugin_timeout)
+    output.say_blocked(asked.blocked)
     documents = [
         {
             "name": each.name,
@@ -42,7 +45,7 @@ def list_recipes(
             "ours": ours.get(each.name),
             "title": each.recipe.title,
         }
-        for each in recipes.published()
+        for each in recipes.published(asked.facts.values())
     ]
     rows = [
         [

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orch.cli import output
-from orch.cli.door import enter_with_libraries
+from orch.cli.door import enter, enter_with_libraries
 from orch.cli.nouns import noun
 
 app = noun("strategies", "Ways to fine-tune; show the parameters of one.")
@@ -20,16 +20,19 @@ def list_strategies(
     """List the strategies."""
     if context.invoked_subcommand:
         return
-    from orch import registry, views
+    from orch import probing, views
 
-    facts = [registry.load_strategy(name).facts for name in registry.strategy_names()]
+    settings, home = enter()
+    asked = probing.strategies(home, settings.plugin_timeout)
+    output.say_blocked(asked.blocked)
+    facts = list(asked.facts.values())
     output.listing(
         views.document(strategies=[{"name": each.name, "title": each.title} for each in facts]),
         ["strategy", "what it does"],
         [[each.name, each.title] for each in facts],
         as_json=as_json,
         as_csv=as_csv,
-        empty="no strategy plugin is installed",
+        empty="no strategy plugin can be used",
     )
 
 

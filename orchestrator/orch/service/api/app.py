@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from orch import __version__, catalog, registry, views
+from orch import __version__, catalog, probing, registry, views
+from orch.contracts import DatasetFacts
 from orch.errors import OrchError
 from orch.service import metrics
 from orch.service.access import Access
@@ -25,40 +26,50 @@ probes = APIRouter(tags=["service"])
 @things.get("/datasets")
 def list_datasets(here: Here) -> JSONResponse:
     """Datasets by name, and what is present of each."""
-    return JSONResponse(views.document(datasets=[_dataset(here, each) for each in _names()]))
+    known, blocked = catalog.known(here.home, here.settings.plugin_timeout)
+    listed = [_dataset(here, each) for each in known.values()]
+    lost = [{"name": name, "present": False, "error": why} for name, why in blocked.items()]
+    return JSONResponse(
+        views.document(datasets=sorted(listed + lost, key=lambda each: each["name"]))
+    )
 
 
-def _names() -> list[str]:
-    return registry.dataset_names()
-
-
-def _dataset(here: Service, name: str) -> dict[str, Any]:
+def _dataset(here: Service, facts: DatasetFacts) -> dict[str, Any]:
     try:
-        there = catalog.find(here.home, name)
-        return views.dataset(registry.load_dataset(name).facts, there)
+        return views.dataset(facts, catalog.find(here.home, facts.name))
     except OrchError as error:
-        return {"name": name, "present": False, "error": error.message}
+        return {"name": facts.name, "present": False, "error": error.message}
 
 
 @things.get("/strategies")
 def list_strategies(here: Here) -> JSONResponse:
-    """Strategies by name, without importing one."""
-    return JSONResponse(views.document(strategies=_plugins(registry.STRATEGIES)))
+    """Strategies by name, and whether they can be used; asked once, in a process of their own."""
+    probing.strategies(here.home, here.settings.plugin_timeout)
+    return JSONResponse(views.document(strategies=_plugins(here, registry.STRATEGIES)))
 
 
 @things.get("/plugins")
 def list_plugins(here: Here) -> JSONResponse:
-    """Plugins of every kind, without importing one."""
-    listed = {
-        "datasets": _plugins(registry.DATASETS),
-        "strategies": _plugins(registry.STRATEGIES),
-    }
+    """Plugins of every kind and whether they can be used, without importing one."""
+    listed = {kind: _plugins(here, group) for group, kind in PLURALS.items()}
     return JSONResponse(views.document(**listed))
 
 
-def _plugins(group: str) -> list[dict[str, str]]:
-    names = registry.dataset_names() if group == registry.DATASETS else registry.strategy_names()
-    return [{"name": each, "distribution": registry.version(group, each)} for each in names]
+PLURALS = {group: group.removeprefix("orch.") for group in registry.GROUPS}
+
+
+def _plugins(here: Service, group: str) -> list[dict[str, Any]]:
+    """Plugins of a group; where on this machine their files are is not told."""
+    return [
+        {
+            "name": each.name,
+            "distribution": each.plugin.origin,
+            "state": each.word,
+            "why": each.why or None,
+        }
+        for each in probing.states(here.home)
+        if each.plugin.group == group
+    ]
 
 
 @probes.get("/healthz")

@@ -1,0 +1,99 @@
+"""What plugins promise, as plain functions: each raises a `Fault` where a promise is broken.
+
+`orch plugins check` runs them against an installed plugin, `orch.testing` as tests of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from orch.contracts import BackboneFacts, LayerFacts
+from orch.errors import OrchError, PluginError, first_line
+from orch.registry import BlockedError
+
+S = TypeVar("S")
+Needs = Literal["import", "plugin", "content", "install"]
+Outcome = Literal["ok", "fault", "not run"]
+
+TINY_BACKBONE = BackboneFacts(
+    name="tiny",
+    image_size=32,
+    minimum_size=32,
+    layers=(
+        LayerFacts("input", "InputLayer", 0),
+        LayerFacts("conv1", "Conv2D", 448),
+        LayerFacts("pool1", "MaxPooling2D", 0),
+        LayerFacts("conv2", "Conv2D", 4640),
+        LayerFacts("pool2", "MaxPooling2D", 0),
+    ),
+    cuts=(0, 3, 5),
+    stages=(0, 3, 5),
+)
+
+
+class Fault(PluginError):
+    """A promise is broken; the message says what is wrong and where."""
+
+
+@dataclass(frozen=True)
+class Check(Generic[S]):
+    """One promise: its name, a sentence, and what raises a `Fault` where it is broken.
+
+    `needs` is what must be there: "import" nothing but the module, "plugin" the plugin itself,
+    "content" what a dataset serves, "install" that it can be installed anew. Where a `gate` has
+    a fault, what comes after it is not run.
+    """
+
+    name: str
+    promise: str
+    run: Callable[[S], None]
+    needs: Needs
+    gate: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a check ended; `why` is the fault, or why the check was not run."""
+
+    check: str
+    promise: str
+    outcome: Outcome
+    why: str = ""
+
+
+def run(
+    checks: Iterable[Check[S]], subject: S, barred: Callable[[Check[S]], str]
+) -> Iterator[tuple[Check[S], Result | None]]:
+    """Run checks in their order: yields each as it begins, without a result, and as it ends.
+
+    `barred` says why a check cannot be run on this subject; "" where it can.
+    """
+    stopped = ""
+    for check in checks:
+        yield check, None
+        why = stopped or barred(check)
+        if why:
+            yield check, Result(check.name, check.promise, "not run", why)
+            continue
+        fault = _fault(check, subject)
+        yield check, Result(check.name, check.promise, "fault" if fault else "ok", fault)
+        if fault and check.gate:
+            stopped = f"{check.name} has a fault"
+
+
+def _fault(check: Check[S], subject: S) -> str:
+    try:
+        check.run(subject)
+    except BlockedError as error:
+        return error.why
+    except OrchError as error:
+        return error.message
+    except (Exception, SystemExit) as error:
+        return f"it raised {type(error).__name__}: {first_line(error)}"
+    return ""
+
+
+def silent(step: str, done: int, total: int | None) -> None:
+    """A progress that shows nothing."""

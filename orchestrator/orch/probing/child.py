@@ -1,0 +1,70 @@
+"""Asks plugins for their facts, in a process of its own; see `asking`.
+
+    python -m orch.probing.child GROUP ANSWERS SECONDS NAME...
+
+Each answer is one line of JSON in the file ANSWERS, written as soon as it is known.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from orch import registry
+from orch.contracts import DatasetFacts, StrategyFacts
+from orch.errors import first_line
+from orch.probing import documents
+from orch.probing.children import end_in_time
+from orch.registry import BlockedError
+
+LONGEST = 300  # characters of a reason
+
+
+def main() -> None:
+    """Ask each plugin, and write what it says."""
+    group, answers, seconds, *names = sys.argv[1:]
+    end_in_time(float(seconds))
+    for name in names:
+        answer = json.dumps({"name": name, **ask(group, name)})
+        with Path(answers).open("a", encoding="utf-8") as file:
+            file.write(f"{answer}\n")
+    os._exit(0)  # whatever threads a plugin has started
+
+
+def ask(group: str, name: str) -> dict[str, Any]:
+    """The facts of one plugin, or why it is blocked."""
+    try:
+        return {"facts": _facts(group, name)}
+    except BlockedError as error:
+        why = error.why
+    except (Exception, SystemExit) as error:
+        why = f"asked for its facts it raised {type(error).__name__}: {first_line(error)}"
+    return {"why": " ".join(why.split())[:LONGEST]}
+
+
+def _facts(group: str, name: str) -> dict[str, Any]:
+    facts: Any
+    if group == registry.DATASETS:
+        facts, wanted = registry.load_dataset(name).facts, DatasetFacts
+    else:
+        facts, wanted = registry.load_strategy(name).facts, StrategyFacts
+    origin = registry.version(group, name)
+    if not isinstance(facts, wanted):
+        said = type(facts).__name__
+        raise BlockedError(name, origin, f"its facts are {said}, not {wanted.__name__}")
+    if facts.name != name:
+        raise BlockedError(name, origin, f"its facts call it {facts.name!r}")
+    try:
+        document: dict[str, Any] = json.loads(json.dumps(documents.encode(facts)))
+        documents.DECODE[group](document)
+    except documents.UNREADABLE as error:
+        why = f"its facts are not as the contract has them: {first_line(error)}"
+        raise BlockedError(name, origin, why) from error
+    return document
+
+
+if __name__ == "__main__":
+    main()
