@@ -27,8 +27,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from orch.blueprint import Augmentation as Augmentation
+from orch.blueprint import Dense as Dense
+from orch.blueprint import Head as Head
+from orch.blueprint import ImageInput as ImageInput
+from orch.blueprint import Layers as Layers
+from orch.blueprint import Optimizer as Optimizer
+from orch.blueprint import Own as Own
+from orch.blueprint import Plan as Plan
+from orch.blueprint import Rate as Rate
+from orch.blueprint import Schedule as Schedule
+from orch.blueprint import Stage as Stage
 from orch.space import Choice as Choice
 from orch.space import Domain as Domain
 from orch.space import Fixed as Fixed
@@ -249,117 +260,6 @@ class Parameter:
     default: Value
     allowed: Domain
     help: str
-
-
-@dataclass(frozen=True)
-class ImageInput:
-    """Examples are resized to `size` (height, width), then enlarged `upsample` times."""
-
-    size: tuple[int, int]
-    upsample: int = 1
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How training examples are changed at random, anew in every epoch; 0 changes nothing.
-
-    `zoom` scales by a factor from 1 - zoom to 1 + zoom; `rotation` is in degrees to either
-    side; `shift` and `shear` are fractions of the side, horizontally and vertically; `flip`
-    mirrors half of the examples left to right. What comes in from outside the picture is its
-    nearest pixel.
-    """
-
-    zoom: float = 0.0
-    rotation: float = 0.0
-    shift: float = 0.0
-    shear: float = 0.0
-    flip: bool = False
-
-
-@dataclass(frozen=True)
-class Dense:
-    """A dense relu layer of the head, and the fraction of its units dropped in training."""
-
-    units: int
-    dropout: float = 0.0
-
-
-@dataclass(frozen=True)
-class Head:
-    """What stands on the backbone: pooling, dropout, dense layers, class probabilities.
-
-    `dropout` is the fraction of pooled features dropped in training. `output` "sigmoid" is one
-    unit for two classes. `start` says how the last layer's weights begin: at zero, so that the
-    first steps do not pass noise down into the backbone (Kolesnikov et al., "Big Transfer",
-    2020), or random, as Keras does (Glorot and Bengio, 2010).
-    """
-
-    pooling: Literal["average", "max", "flatten"] = "average"
-    dense: tuple[Dense, ...] = ()
-    dropout: float = 0.0
-    output: Literal["softmax", "sigmoid"] = "softmax"
-    start: Literal["zeros", "random"] = "zeros"
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """A Keras optimizer: "adam", "adamw", "sgd" or "rmsprop".
-
-    `momentum` is read by sgd and rmsprop; `weight_decay` is decoupled (Loshchilov and Hutter,
-    2019) and 0 means none.
-    """
-
-    name: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
-    learning_rate: float = 1e-3
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How the learning rate changes from epoch to epoch of a stage; epochs count from 0.
-
-    - "constant": rate
-    - "inverse-time": rate / (1 + factor × epoch)
-    - "exponential": rate × factor ** epoch
-    - "cosine": from rate towards `minimum`, which the epoch after the last would have, along
-      half a cosine (Loshchilov and Hutter, 2017)
-    - "plateau": × factor after `patience` epochs in which the objective did not improve, but
-      not below `minimum`
-    """
-
-    kind: Literal["constant", "inverse-time", "exponential", "cosine", "plateau"] = "constant"
-    factor: float = 0.0
-    patience: int = 0
-    minimum: float = 0.0
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training in which the same layers are frozen.
-
-    A stage goes on from the weights of the one before it. After `patience` epochs in which the
-    objective did not improve it ends early; None never does. With `restore_best` it leaves the
-    weights of its best epoch, not of its last.
-    """
-
-    frozen_layers: int
-    optimizer: Optimizer
-    epochs: int
-    batch_size: int
-    schedule: Schedule = Schedule()
-    patience: int | None = None
-    restore_best: bool = True
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that decides how a trial trains, as data."""
-
-    image: ImageInput
-    head: Head
-    stages: tuple[Stage, ...]
-    augmentation: Augmentation = Augmentation()
 
 
 @dataclass(frozen=True)

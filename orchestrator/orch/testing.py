@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from orch.contracts import (
 )
 from orch.errors import DataError
 from orch.home import Home
+from orch.trials import to_json
 
 TINY_BACKBONE = BackboneFacts(
     name="tiny",
@@ -239,4 +240,4 @@ class StrategyContract:
             assert stage.optimizer.learning_rate > 0
         assert min(plan.image.size) * plan.image.upsample >= problem.backbone.minimum_size
         assert 0 <= plan.head.dropout < 1
-        json.dumps(asdict(plan))
+        json.dumps(to_json(plan))
