@@ -43,8 +43,7 @@ class Own:
     @property
     def source(self) -> str:
         """The beginning of the SHA-256 of the file the function stands in; "" where it has none."""
-        module = sys.modules.get(getattr(self.function, "__module__", ""))
-        return _digest(getattr(module, "__file__", None) or "")
+        return source_of(self.function)
 
     def __str__(self) -> str:
         stated = ", ".join(f"{name}={value!r}" for name, value in sorted(self.arguments.items()))
@@ -75,6 +74,12 @@ class Rate(Own):
     returned must be finite and above 0, and the same whenever it is asked for. It is called while
     planning too, for every epoch.
     """
+
+
+def source_of(named: Any) -> str:
+    """The beginning of the SHA-256 of the file that a function or class stands in, if any."""
+    module = sys.modules.get(getattr(named, "__module__", ""))
+    return _digest(getattr(module, "__file__", None) or "")
 
 
 @cache  # what a process runs is what the file held when it was imported

@@ -1,4 +1,4 @@
-"""The nouns of orch and the two protocols that plugins implement.
+"""The nouns of orch and the three protocols that plugins implement.
 
 A **dataset** plugin can fetch, verify and serve labelled examples in named splits:
 
@@ -18,8 +18,17 @@ A **strategy** plugin names its parameters and turns values for them into a **pl
         def parameters(self, problem): ...                 # what can be searched, and its range
         def plan(self, params, problem): ...               # a Plan: data, not code that trains
 
-Both are found by entry point (`orch.datasets`, `orch.strategies`). This module imports NumPy
-for its types alone and nothing of ours but `orch.space`.
+A **backbone** plugin builds a network without classifier, whose weights orch keeps:
+
+    class TinyNet:
+        api = 1
+        facts = NetworkFacts(name="tinynet", title="A tiny network", image_size=64, ...)
+
+        def build(self, size): ...                         # a functional keras.Model
+        def preprocess(self, images): ...                  # pixels as the network wants them
+
+All are found by entry point (`orch.datasets`, `orch.strategies`, `orch.backbones`). This module
+imports NumPy for its types alone and nothing of ours but `orch.blueprint` and `orch.space`.
 """
 
 from __future__ import annotations
@@ -27,7 +36,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from orch.blueprint import Augmentation as Augmentation
 from orch.blueprint import Dense as Dense
@@ -202,11 +211,15 @@ class FileReader(Protocol):
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """One layer of a backbone: its Keras name and class, and how many weights it holds."""
+    """One layer of a backbone: its Keras name and class, and how many weights it holds.
+
+    `random` says that it draws random numbers in training, as dropout does, frozen or not.
+    """
 
     name: str
     kind: str
     parameters: int
+    random: bool = False
 
 
 @dataclass(frozen=True)
@@ -237,6 +250,76 @@ class BackboneFacts:
         while count < len(self.layers) and not self.layers[count].parameters:
             count += 1
         return count
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """Weights that come with a plugin: the file, and the digest of the arrays in it.
+
+    The file is as `orch backbones add NAME --from FILE` takes it, and the digest is what that
+    command prints.
+    """
+
+    file: Path
+    digest: str
+
+
+@dataclass(frozen=True)
+class NetworkFacts:
+    """What is known of a backbone plugin's network before it is built.
+
+    `image_size` is the side in pixels of the images that the weights were trained on,
+    `minimum_size` the least that the network takes. Weights come with the plugin (`shipped`),
+    from where they are published (`source`), or from the user's `--from FILE`. `version` is
+    raised when the network or its preprocessing changes while its weights stay: it is part of
+    the digest, so that features and results of both are kept apart.
+    """
+
+    name: str
+    title: str
+    licence: str
+    homepage: str
+    image_size: int
+    minimum_size: int = 32
+    source: Source | None = None
+    shipped: Shipped | None = None
+    version: int = 1
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """Builds a network without classifier, and says what its images look like."""
+
+    api: int
+    facts: NetworkFacts
+
+    def build(self, size: tuple[int, int]) -> Any:
+        """A functional `keras.Model` for images of `size` (height, width) pixels.
+
+        One input, float32 (n, height, width, 3) as `preprocess` returns it; one output, float32
+        (n, h, w, channels), which is that of its last layer; each layer is called once. Its
+        weights have the same shapes at every size, and names of their own. What they are at
+        first does not matter: orch fills them from the weight file, without unpickling anything.
+        Keras is imported in here, so that listing backbones does not import it.
+        """
+        ...
+
+    def preprocess(self, images: Any) -> Any:
+        """Scale RGB images in [0, 255], float32 (n, height, width, 3), to what `build` expects.
+
+        `images` is a Keras tensor, symbolic or not; what is done becomes part of the graph. Use
+        arithmetic, `keras.ops` or layers without weights; the shape stays, nothing is random.
+        """
+        ...
+
+
+@runtime_checkable
+class PublishedWeights(Protocol):
+    """What a backbone adds to `Backbone` where its toolkit fetches and checks the weights."""
+
+    def published(self, size: tuple[int, int]) -> Any:
+        """As `build`, with the published weights. Raises whatever its toolkit raises."""
+        ...
 
 
 # ── strategies ──────────────────────────────────────────────────────────────────────────────

@@ -9,11 +9,12 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from orch.contracts import API, Dataset, Strategy, Value
+from orch.contracts import API, Backbone, Dataset, NetworkFacts, Strategy, Value
 from orch.errors import NotFoundError, OrchError, PluginError, first_line
 
 DATASETS = "orch.datasets"
 STRATEGIES = "orch.strategies"
+BACKBONES = "orch.backbones"
 
 
 def dataset_names() -> list[str]:
@@ -24,6 +25,11 @@ def dataset_names() -> list[str]:
 def strategy_names() -> list[str]:
     """The names of all strategy plugins, without importing one."""
     return sorted(_found(STRATEGIES))
+
+
+def backbone_names() -> list[str]:
+    """The names of all backbone plugins, without importing one."""
+    return sorted(_found(BACKBONES))
 
 
 def load_dataset(name: str, options: Mapping[str, Value] | None = None) -> Dataset:
@@ -49,6 +55,21 @@ def load_strategy(name: str) -> Strategy:
     plugin = _load(STRATEGIES, "strategy", name, {})
     if not isinstance(plugin, Strategy):
         raise _broken(STRATEGIES, name, "it lacks `facts`, `parameters` or `plan`")
+    return plugin
+
+
+def load_backbone(name: str) -> Backbone:
+    """Import and check one backbone plugin.
+
+    Raises:
+        NotFoundError: no plugin has that name.
+        PluginError: it cannot be imported or breaks the contract.
+    """
+    plugin = _load(BACKBONES, "backbone", name, {})
+    if not isinstance(plugin, Backbone):
+        raise _broken(BACKBONES, name, "it lacks `facts`, `build` or `preprocess`")
+    if not isinstance(plugin.facts, NetworkFacts) or plugin.facts.name != name:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise _broken(BACKBONES, name, "its `facts` are no NetworkFacts of that name")
     return plugin
 
 
@@ -86,7 +107,7 @@ def _load(group: str, kind: str, name: str, options: Mapping[str, Value]) -> Any
     found = _found(group)
     if name not in found:
         raise NotFoundError.among(
-            kind, name, found, f"orch {'datasets' if group == DATASETS else 'strategies'} lists all"
+            kind, name, found, f"orch {group.removeprefix('orch.')} lists all"
         )
     try:
         plugin = found[name].load()(**options)

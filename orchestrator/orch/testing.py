@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orch import catalog, registry, search_space, space
+from orch import backbone_checks, catalog, registry, search_space, space
 from orch.contracts import (
     API,
     BackboneFacts,
@@ -241,3 +241,29 @@ class StrategyContract:
         assert min(plan.image.size) * plan.image.upsample >= problem.backbone.minimum_size
         assert 0 <= plan.head.dropout < 1
         json.dumps(to_json(plan))
+
+
+class BackboneContract:
+    """What every backbone plugin promises. Set `name`. Weights need not be there."""
+
+    name: str
+
+    def test_facts_are_complete(self) -> None:
+        """Title, licence, homepage, sizes, checksum."""
+        backbone_checks.facts(self.name)
+
+    def test_builds_a_network_that_can_be_trained(self) -> None:
+        """Functional, one tensor in, one out, the same each time and at every size."""
+        backbone_checks.network(self.name)
+
+    def test_preprocessing_is_a_function_of_one_example(self) -> None:
+        """The same in a graph and out of it, each time."""
+        backbone_checks.preprocessing(self.name)
+
+    def test_features_are_what_the_whole_network_computes(self) -> None:
+        """At every stage, with frozen layers called as in training."""
+        backbone_checks.cutting(self.name)
+
+    def test_weights_come_back_as_they_were(self) -> None:
+        """Through a file; and those that come with it have the digest that its facts give."""
+        backbone_checks.weights(self.name)

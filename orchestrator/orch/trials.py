@@ -149,11 +149,17 @@ def to_json(part: Any) -> Any:
             return part
 
 
-def has_own(document: Mapping[str, Any]) -> bool:
+def has_own(document: Any) -> bool:
     """Whether a plan as plain values names functions of its strategy, which it does not hold."""
-    parts = [document["head"].get("layers"), document["augmentation"].get("layers")]
-    parts += [stage["schedule"].get("rate") for stage in document["stages"]]
-    return any(parts)
+    match document:
+        case {"function": _, "source": _}:
+            return True
+        case {**parts}:
+            return any(map(has_own, parts.values()))
+        case [*parts]:
+            return any(map(has_own, parts))
+        case _:
+            return False
 
 
 def plan_from_json(document: Mapping[str, Any]) -> Plan:

@@ -24,6 +24,7 @@ def versions(spec: SweepSpec) -> dict[str, str]:
     found["backend"] = os.environ.get("KERAS_BACKEND", "tensorflow")
     found["dataset"] = registry.version(registry.DATASETS, spec.dataset)
     found["strategy"] = registry.version(registry.STRATEGIES, spec.strategy)
+    found["backbone"] = registry.version(registry.BACKBONES, spec.backbone)
     found["machine"] = f"{platform.system()} {platform.machine()} {os.cpu_count()} cores"
     return found
 

@@ -40,7 +40,7 @@ class Cut:
 def choose(facts: BackboneFacts, frozen_layers: int) -> Cut:
     """The deepest legal cut for a network whose first `frozen_layers` layers are frozen."""
     quiet = next(
-        (at for at, layer in enumerate(facts.layers) if layer.kind in RANDOM_LAYERS),
+        (at for at, each in enumerate(facts.layers) if each.random or each.kind in RANDOM_LAYERS),
         len(facts.layers),
     )
     frozen = facts.canonical(frozen_layers)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from orch.contracts import Head, ImageInput, Plan, Stage
-from orch.training import augment, backbones, optimizers, own_layers
+from orch.training import anatomy, augment, backbones, optimizers, own_layers
 from orch.training.cuts import Cut
 
 
@@ -25,14 +25,14 @@ def between(network: Any, backbone: str, plan: Plan, start: int, cut: Cut) -> An
     import keras
 
     if start:
-        inputs = keras.Input(tuple(network.layers[start - 1].output.shape[1:]))
-        opened = network.layers[start - 1].output
+        inputs = keras.Input(tuple(anatomy.output(network.layers[start - 1]).shape[1:]))
+        opened = anatomy.output(network.layers[start - 1])
         x = inputs
     else:
         inputs = keras.Input((*plan.image.size, 3), dtype="uint8")
         opened = network.input
         x = _scaled(inputs, backbone, plan, augmented=False)
-    features = keras.Model(opened, network.layers[cut.layers - 1].output)(x)
+    features = keras.Model(opened, anatomy.output(network.layers[cut.layers - 1]))(x)
     if pooled_early(network, cut, plan.head):
         features = _pool(features, plan.head)
     return keras.Model(inputs, features)
@@ -73,7 +73,7 @@ def trained_part(network: Any, backbone: str, plan: Plan, cut: Cut, head: Any) -
         inputs = keras.Input((*plan.image.size, 3), dtype="uint8")
         features = network(_scaled(inputs, backbone, plan, augmented=True))
     else:
-        crossing = network.layers[cut.layers - 1].output
+        crossing = anatomy.output(network.layers[cut.layers - 1])
         inputs = keras.Input(feature_shape(network, cut, plan.head))
         whole = cut.layers == len(network.layers)
         features = inputs if whole else keras.Model(crossing, network.output)(inputs)
@@ -84,7 +84,7 @@ def trained_part(network: Any, backbone: str, plan: Plan, cut: Cut, head: Any) -
 
 def feature_shape(network: Any, cut: Cut, head: Head) -> tuple[int, ...]:
     """The shape of one feature at the cut, without the batch dimension."""
-    shape = tuple(network.layers[cut.layers - 1].output.shape[1:])
+    shape = tuple(anatomy.output(network.layers[cut.layers - 1]).shape[1:])
     return shape[-1:] if pooled_early(network, cut, head) else shape
 
 
