@@ -18,6 +18,7 @@ import pytest
 from digit_trials import keeping, losses, run, spec
 
 from orch import plans, registry
+from orch.cli import trained
 from orch.contracts import Augmentation, Head, Layers, Problem
 from orch.errors import DataError, PluginError
 from orch.home import Home
@@ -288,6 +289,19 @@ def test_its_weights_are_kept_and_predict_and_the_model_loads(home: Home, tmp_pa
     assert "InTrainingOnly" not in names
 
 
+def test_an_exported_head_says_what_it_needs(
+    home: Home, tmp_path: Path, orch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = keeping(foreign(home, epochs=1), 33)
+    outcome, _ = ran(wanted, Workbench(home))
+    loaded = inference.load(wanted, outcome.plan, Workbench(home))
+    monkeypatch.setattr(trained, "_load", lambda prefix: loaded)
+    done = orch("export", "any", "--to", str(tmp_path / "model.keras"))
+    assert done.code == 0, done.err
+    assert "it holds layers of foreign_strategy: import that before keras.models" in done.err
+    assert (tmp_path / "model.keras").is_file()
+
+
 def test_a_head_that_has_changed_is_not_given_the_weights_of_another(home: Home) -> None:
     wanted = keeping(foreign(home, epochs=1), 32)
     outcome, _ = ran(wanted, Workbench(home))
@@ -310,6 +324,20 @@ def test_a_change_of_the_source_changes_what_is_recorded(
         found.append(to_json(Layers(module.head)))
     assert found[0]["source"] != found[1]["source"]
     assert found[0]["function"] == "made_0:head"
+
+
+def test_the_example_in_the_documents_trains(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (FOREIGN.parent.parent / "docs" / "own-layers.md").read_text()
+    (tmp_path / "birds_strategy.py").write_text(page.split("```python")[1].split("```")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    strategy = __import__("birds_strategy").Normalized()
+    monkeypatch.setattr(registry, "load_strategy", lambda name: strategy)
+    outcome, reports = ran(spec(home, strategy="normalized"), Workbench(home))
+    assert outcome.cut == "none"
+    rates = [each.metrics["learning_rate"] for each in reports]
+    assert rates == pytest.approx([1e-3 / 3, 2e-3 / 3, *[1e-3] * 8])
 
 
 def test_its_parameters_are_shown_with_range_and_help(orch: Any) -> None:

@@ -52,7 +52,7 @@ def list_backbones(
     )
     for each in documents:
         if each["problem"]:
-            output.say(each["problem"])
+            output.say(output.clean(each["problem"]))
 
 
 def _document(home: Home, name: str) -> dict[str, Any]:
