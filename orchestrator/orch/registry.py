@@ -87,8 +87,9 @@ def blaming(kind: str, name: str) -> Generator[None]:
 
 
 def version(group: str, name: str) -> str:
-    """The distribution that brought a plugin, as "name version"."""
-    distribution = _found(group)[name].dist
+    """The distribution that brought a plugin, as "name version"; "unknown" where it is gone."""
+    point = _found(group).get(name)
+    distribution = point.dist if point else None
     return f"{distribution.name} {distribution.version}" if distribution else "unknown"
 
 
