@@ -182,7 +182,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 RATES: dict[str, Schedule] = {
     "constant": Schedule(),
     "warmup": Schedule("own", rate=Rate(warmup, {"epochs": 2})),
-    "no rate": Schedule("own", rate=Rate(no_rate)),
+    "broken": Schedule("own", rate=Rate(no_rate)),
     "none": Schedule("own"),
     "unused": Schedule("constant", rate=Rate(warmup, {"epochs": 2})),
 }

@@ -113,7 +113,7 @@ def test_what_is_its_own_is_equal_by_function_and_arguments() -> None:
         ({"head": "an argument"}, "normalized is given units=[16], which is no number"),
         ({"head": "both"}, "with both foreign_strategy:normalized and dense layers"),
         ({"head": "neither"}, "without pooling and without layers of its own"),
-        ({"rate": "no rate"}, "foreign_strategy:no_rate returned nan for epoch 1"),
+        ({"rate": "broken"}, "foreign_strategy:no_rate returned nan for epoch 1"),
         ({"rate": "none"}, "a schedule of kind 'own' without a rate of its own"),
         ({"rate": "unused"}, "a schedule of kind 'constant' with a rate of its own"),
     ],
@@ -131,6 +131,17 @@ def test_what_cannot_be_planned_is_refused_in_one_line(
     assert outcome.failure is not None
     assert (outcome.failure.kind, outcome.failure.message) == ("plugin", caught.value.message)
     assert reports == []
+
+
+def test_a_sweep_whose_schedule_is_broken_does_not_start(orch: Any) -> None:
+    done = orch("sweep", "digits", "--strategy", "foreign", "-S", "rate=broken")
+    assert done.code == 6, done.err
+    (line,) = [each for each in done.err.splitlines() if each.startswith("error: ")]
+    assert line == (
+        "error: the strategy 'foreign' is at fault: foreign_strategy:no_rate returned nan for "
+        "epoch 1; a learning rate is finite and above 0"
+    )
+    assert "[]" in orch("sweeps", "--json").out, "nothing was recorded"
 
 
 @pytest.mark.parametrize(
