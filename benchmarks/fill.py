@@ -24,7 +24,7 @@ import keras
 import numpy as np
 from workload import machine, table
 
-from orch import catalog
+from orch import catalog, installing
 from orch.contracts import Head, ImageInput, Optimizer, Plan, Stage
 from orch.home import Home
 from orch.testing import silent
@@ -46,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         home = Home(Path(name))
         home.create()
-        catalog.install(home, "cats-vs-dogs", options.data / "cats_vs_dogs.tar", silent)
+        installing.install(home, "cats-vs-dogs", options.data / "cats_vs_dogs.tar", silent)
         backbones.add_weights(home, "vgg16", options.data / "vgg16_notop.weights.h5")
         _compare(home, options)
 

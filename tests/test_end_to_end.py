@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from own_files import picture
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -389,6 +390,27 @@ def test_cifar10_with_vgg16_from_local_files(command, real_data: Path) -> None:
     assert [trial["state"] for trial in document["trials"]] == ["completed"] * 2
     assert document["best"]["score"] >= 0.35, "a guess is right one time in ten"
     assert document["limit"] == 800
+
+
+def test_a_folder_of_ones_own_is_swept_ranked_and_predicted(command, tmp_path: Path) -> None:
+    shades = {"dark": 0, "light": 4}
+    for name, first in shades.items():
+        for at in range(20):
+            picture(tmp_path / "photos" / name / f"{at}.png", 40 * first + 3 * at, (32, 32))
+    assert finish(command("datasets", "add", "./photos", "--name", "shades"))[0] == 0
+    words = ("--trials", "1", "--backbone", "vgg-mini", "-S", "epochs=3", "-S", "batch_size=8")
+    code, out, err = finish(command("sweep", "shades", *words, "--json"))
+    assert code == 0, err
+    (trial,) = json.loads(out)["trials"]
+    assert trial["score"] == 1.0
+    code, out, err = finish(command("datasets", "rename", "shades", "greys"))
+    assert code == 0, err
+    board = json.loads(finish(command("leaderboard", "greys", "--json"))[1])
+    assert [row["id"] for row in board["rows"]] == [trial["id"]]
+    unseen = picture(tmp_path / "unseen.webp", 200, (32, 32))
+    code, out, err = finish(command("predict", trial["id"][:6], str(unseen), "--json"))
+    assert code == 0, err
+    assert json.loads(out)["predictions"][0]["top"] == "light"
 
 
 def test_the_script_is_that_of_this_environment(orch_script: str) -> None:

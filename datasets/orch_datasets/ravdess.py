@@ -20,7 +20,6 @@ from orch.contracts import (
     Recipe,
     Source,
     Split,
-    Uniform,
 )
 from orch.errors import DataError
 from orch_datasets import downloads, sound, toolkit
@@ -52,23 +51,7 @@ OPTIONS = (
     Option(
         "fold", 0, Int(0, 4), "which fifth of the actors validates", only_with={"split": "actor"}
     ),
-    Option("trim", DEFAULT.trim, Uniform(0, 120), "decibels under the loudest that are silence"),
-    Option("mel_bands", DEFAULT.mel_bands, Int(16, 512), "height of the spectrogram in pixels"),
-    Option("window", DEFAULT.window, Choice((256, 512, 1024, 2048, 4096)), "samples of a column"),
-    Option("hop", DEFAULT.hop, Int(16, 4096), "samples from column to column"),
-    Option(
-        "level",
-        DEFAULT.level,
-        Choice(("fixed", "clip")),
-        "what is white: one level for all, so that loudness is seen, or each clip's loudest",
-    ),
-    Option("decibels", DEFAULT.decibels, Uniform(10, 200), "range from black to white"),
-    Option(
-        "colours",
-        DEFAULT.colours,
-        Choice(("grey", "magma", "viridis", "inferno", "jet")),
-        "colour map of the spectrogram",
-    ),
+    *sound.OPTIONS,
 )
 HEAD = {
     "pooling": "flatten",

@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orch.contracts import Choice, Int, Option, Uniform
 from orch.errors import DataError
 
 RATE = 16_000  # samples a second of every clip that is kept
@@ -23,6 +24,7 @@ RATES = (8_000, 192_000)  # of files that are read
 MAX_SECONDS = 120
 BLOCK = 1 << 20  # samples, of all channels together, that are decoded at a time
 SUFFIXES = (".wav", ".flac")
+FORMATS = ("WAV", "WAVEX", "FLAC")
 FULL_SCALE = 30.0  # decibels over a mel power of 1; the loudest clip of RAVDESS reaches 29.4
 TRIM_FRAME, TRIM_HOP = 2048, 512  # samples, as librosa.effects.trim takes them
 
@@ -49,11 +51,36 @@ class Spectrogram:
     colours: str = "grey"
 
 
+DEFAULT = Spectrogram()
+OPTIONS = (
+    Option("trim", DEFAULT.trim, Uniform(0, 120), "decibels under the loudest that are silence"),
+    Option("mel_bands", DEFAULT.mel_bands, Int(16, 512), "height of the spectrogram in pixels"),
+    Option("window", DEFAULT.window, Choice((256, 512, 1024, 2048, 4096)), "samples of a column"),
+    Option("hop", DEFAULT.hop, Int(16, 4096), "samples from column to column"),
+    Option(
+        "level",
+        DEFAULT.level,
+        Choice(("fixed", "clip")),
+        "what is white: one level for all, so that loudness is seen, or each clip's loudest",
+    ),
+    Option("decibels", DEFAULT.decibels, Uniform(10, 200), "range from black to white"),
+    Option(
+        "colours",
+        DEFAULT.colours,
+        Choice(("grey", "magma", "viridis", "inferno", "jet")),
+        "colour map of the spectrogram",
+    ),
+)
+"""What a dataset of sounds leaves to its user: the fields of a spectrogram."""
+
+
 # ── reading ─────────────────────────────────────────────────────────────────────────────────
 
 
-def read_clip(path: Path) -> tuple[NDArray[np.float32], int]:
-    """Read a WAV or FLAC file: mono samples in -1 … 1, float32 (n,), and its rate in hertz.
+def read_clip(path: Path, formats: tuple[str, ...] = FORMATS) -> tuple[NDArray[np.float32], int]:
+    """Read a sound file: mono samples in -1 … 1, float32 (n,), and its rate in hertz.
+
+    `formats` are those of libsndfile that are read.
 
     Raises:
         DataError: it does not decode, is empty, too long, or not what its header says.
@@ -63,7 +90,7 @@ def read_clip(path: Path) -> tuple[NDArray[np.float32], int]:
     try:
         _check_header(path)
         with soundfile.SoundFile(path) as file:
-            _check_clip(path, file)
+            _check_clip(path, file, formats)
             rows = max(1, BLOCK // file.channels)
             blocks = file.blocks(rows, dtype="float32", always_2d=True)
             mono = [block.mean(axis=1) for block in blocks]
@@ -84,10 +111,11 @@ def read_clip(path: Path) -> tuple[NDArray[np.float32], int]:
     return samples, rate
 
 
-def _check_clip(path: Path, file: Any) -> None:
+def _check_clip(path: Path, file: Any, formats: tuple[str, ...]) -> None:
     """Refuse another format, and what would take too long or too much memory to decode."""
-    if file.format not in ("WAV", "WAVEX", "FLAC"):
-        raise DataError(f"{path} is {file.format}, not WAV or FLAC")
+    if file.format not in formats:
+        read = ", ".join(name for name in formats if name != "WAVEX")
+        raise DataError(f"{path} is {file.format}, none of {read}")
     low, high = RATES
     if not low <= file.samplerate <= high or file.frames > MAX_SECONDS * file.samplerate:
         raise DataError(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from orch_db import retry, schema, transitions
+from orch_db import renames, retry, schema, transitions
 from orch_db.connect import BUSY_SECONDS, open_engine
 from orch_db.records import EpochRecord, SweepRecord, TrialRecord
+from orch_db.renames import Renamed
 from orch_db.statements import insert_once
 from orch_db.tables import Trial
 
@@ -110,6 +111,16 @@ class Store:
     def extend(self, sweep_id: str, former: int, trials: int) -> bool:
         """Give a sweep so many trials in all; False where it has not the `former` number now."""
         return self._write(lambda c: transitions.extend(c, sweep_id, former, trials))
+
+    def rename_dataset(self, renamed: Iterable[Renamed]) -> None:
+        """Give sweeps and their trials the new name of their dataset, all or none of them."""
+        listed = list(renamed)
+
+        def write(connection: Connection) -> None:
+            for each in listed:
+                renames.rename(connection, each)
+
+        self._write(write)
 
     # trials
 

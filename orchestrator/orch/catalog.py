@@ -1,32 +1,28 @@
-"""The datasets that are present: how they get into the home folder, and what is known of them.
-
-A dataset is installed into a temporary folder, read once and renamed to its digest; the
-manifest that names this digest comes last, so a dataset is there whole or not at all.
-"""
+"""The datasets there are: those of plugins and the user's own, and what is present of each."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import shutil
-import tempfile
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orch import registry
-from orch.contracts import Dataset, Progress, Split, Value
-from orch.errors import DataError, NotFoundError, PluginError, StorageError
-from orch.home import Home, locked, write_json
+from orch.contracts import Dataset, Split, Value
+from orch.errors import DataError, NotFoundError
+from orch.home import Home
+from orch.kinds import LabelTable, OwnData
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    pass
 
 MANIFEST = "manifest.json"
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+"""What a dataset may be called: it is the name of a folder, and a word in a terminal."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,8 @@ class Installed:
     bytes: int
     classes: tuple[str, ...]
     splits: Mapping[str, tuple[int, ...]]
+    own: OwnData | None = None
+    """What the user said of it, where it is their own data and no plugin's."""
 
     @property
     def examples(self) -> dict[str, int]:
@@ -54,12 +52,14 @@ def find(home: Home, name: str) -> Installed | None:
         DataError: its manifest is damaged.
     """
     path = home.datasets / name / MANIFEST
-    if not path.is_file():
+    if not NAME.fullmatch(name) or not path.is_file():
         return None
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         document["classes"] = tuple(document["classes"])
-        document["splits"] = {name: tuple(count) for name, count in document["splits"].items()}
+        document["splits"] = {each: tuple(count) for each, count in document["splits"].items()}
+        document["name"] = name  # the folder's: it may have been renamed
+        document["own"] = _own(name, document.get("own"))
         found = Installed(**document)
         if type(found.digest) is not str or type(found.bytes) is not int:
             raise TypeError("digest or bytes")
@@ -71,16 +71,77 @@ def find(home: Home, name: str) -> Installed | None:
         ) from None
 
 
+def _own(name: str, document: dict[str, Any] | None) -> OwnData | None:
+    if document is None:
+        return None
+    document["name"] = name
+    labels, size = document["labels"], document["image_size"]
+    document["labels"] = LabelTable(**labels) if labels else None
+    document["image_size"] = tuple(size) if size else None
+    return OwnData(**document)
+
+
+def names(home: Home) -> list[str]:
+    """The names of all datasets: those of plugins, and the user's own. Imports none."""
+    return sorted({*registry.dataset_names(), *own_names(home)})
+
+
+def own_names(home: Home) -> list[str]:
+    """The names of the user's own datasets."""
+    places = home.datasets.iterdir() if home.datasets.is_dir() else ()
+    return sorted(place.name for place in places if _is_own(home, place.name))
+
+
+def installed_names(home: Home) -> list[str]:
+    """The names of what is present."""
+    return [name for name in names(home) if (home.datasets / name / MANIFEST).is_file()]
+
+
+def _is_own(home: Home, name: str) -> bool:
+    try:
+        installed = find(home, name)
+    except DataError:  # damaged: a plugin's can be added again, any other is still listed
+        return name not in registry.dataset_names()
+    return installed is not None and installed.own is not None
+
+
+def load(home: Home, name: str, options: Mapping[str, Value] | None = None) -> Dataset:
+    """A dataset by name, the user's own or a plugin's, built with these options.
+
+    Raises:
+        NotFoundError: no dataset has that name.
+        DataError: it is the user's own and damaged.
+        PluginError: its plugin cannot be imported or breaks the contract.
+    """
+    if name in registry.dataset_names():
+        return registry.load_dataset(name, options)
+    installed = find(home, name)
+    if installed is None or installed.own is None:
+        raise NotFoundError.among("dataset", name, names(home), "orch datasets lists all")
+    own, folder = installed.own, content(home, installed)
+    with registry.blaming("kind", own.kind):
+        return registry.load_kind(own.kind).dataset(own, folder, options or {})
+
+
+def brought_by(home: Home, name: str) -> str:
+    """The distribution that brought a dataset, as "name version"."""
+    if name in registry.dataset_names():
+        return registry.version(registry.DATASETS, name)
+    installed = find(home, name)
+    own = installed.own if installed else None
+    return registry.version(registry.KINDS, own.kind) if own else "unknown"
+
+
 def content(home: Home, installed: Installed) -> Path:
     """The folder that holds an installed dataset's files; its name is the digest's beginning."""
     return home.datasets / installed.name / installed.digest[:16]
 
 
-def digest(installed: Installed, options: Mapping[str, Value]) -> str:
+def digest(home: Home, installed: Installed, options: Mapping[str, Value]) -> str:
     """The identity of what a dataset serves: its content, read by this version of its plugin,
     under these options. With the first version and without options it is the content's digest.
     """
-    reader = registry.load_dataset(installed.name).facts.version
+    reader = load(home, installed.name).facts.version
     if not options and reader == 1:
         return installed.digest
     text = f"{installed.digest} {reader} {json.dumps(dict(options), sort_keys=True)}"
@@ -100,100 +161,37 @@ def open_splits(
     if installed is None:
         raise NotFoundError(f"{name} is not installed", f"orch datasets add {name}")
     folder = content(home, installed)
-    if sum(path.stat().st_size for path in _files(folder)) != installed.bytes:
+    _check_unchanged(installed, folder)
+    with registry.blaming("dataset", name):
+        return load(home, name, options).open(folder)
+
+
+def _check_unchanged(installed: Installed, folder: Path) -> None:
+    """Compare files' sizes with what was added, and where others keep them, all that is newer."""
+    seen = [(path, path.stat()) for path in files(folder)]
+    own, size = installed.own, sum(stat.st_size for _, stat in seen)
+    if own is not None and own.link:
+        added = datetime.fromisoformat(installed.installed_at).timestamp()
+        newer = any(stat.st_ctime >= added for _, stat in seen)
+        same = not newer or content_digest(folder, [path for path, _ in seen]) == installed.digest
+        if size != installed.bytes or not same:
+            raise DataError(
+                f"files in {own.source} have changed since {installed.name} was added",
+                f"orch datasets add {installed.name} takes them as they are now, as new data",
+            )
+    if size != installed.bytes:
         raise DataError(
             f"{folder} is damaged: it has not the {installed.bytes:,} bytes it was added with",
-            f"orch datasets add {name}",
+            f"orch datasets add {installed.name}",
         )
-    with registry.blaming("dataset", name):
-        return registry.load_dataset(name, options).open(folder)
 
 
-def install(
-    home: Home,
-    name: str,
-    source: Path | None,
-    progress: Progress,
-    options: Mapping[str, Value] | None = None,
-) -> Installed:
-    """Install a dataset, replacing what was installed under its name; count it as `options` say.
-
-    Raises:
-        DataError: the source is damaged or incomplete; what was installed before stays.
-        StorageError: the disk is full or cannot be written; what was installed before stays.
-        PluginError: the plugin serves something other than its contract says.
-    """
-    dataset = registry.load_dataset(name, options)
-    home.create()
-    place = home.datasets / name
-    try:
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (
-            locked(home.locks / f"dataset-{name}"),
-            tempfile.TemporaryDirectory(dir=place) as folder,
-        ):
-            fresh = Path(folder) / "content"
-            fresh.mkdir()
-            dataset.install(fresh, source, progress)
-            installed = _describe(dataset, fresh, str(source or "canonical"))
-            _publish(fresh, content(home, installed))
-            write_json(place / MANIFEST, asdict(installed))
-            _remove_former(place, keep={content(home, installed), Path(folder)})
-    except OSError as error:
-        raise _disk_error(error, home, name) from error
-    except DataError as error:
-        raise DataError(error.message, error.hint.replace("NAME", name)) from error
-    return installed
-
-
-def _publish(fresh: Path, final: Path) -> None:
-    """Rename fresh content into place; what is there under the same digest may be damaged."""
-    if final.exists():
-        final.rename(fresh.with_name("former"))  # goes with the temporary folder
-    fresh.rename(final)
-
-
-def _remove_former(place: Path, keep: set[Path]) -> None:
-    for entry in place.iterdir():
-        if entry.is_dir() and entry not in keep:
-            shutil.rmtree(entry, ignore_errors=True)
-
-
-def _disk_error(error: OSError, home: Home, name: str) -> StorageError:
-    if error.errno == errno.ENOSPC:
-        free = shutil.disk_usage(home.root).free
-        return StorageError(
-            f"no space left in {home.root} while adding {name} ({free:,} bytes free); "
-            "nothing was changed",
-            "free some space, or choose another folder with ORCH_HOME=FOLDER",
-        )
-    return StorageError(
-        f"{error.filename or home.root}: {error.strerror or error}; {name} was not added",
-        "orch doctor",
-    )
-
-
-def _describe(dataset: Dataset, folder: Path, source: str) -> Installed:
-    splits = dataset.open(folder)
-    if "train" not in splits:
-        raise PluginError(f"the dataset {dataset.facts.name!r} serves no split called 'train'")
-    files = _files(folder)
-    return Installed(
-        name=dataset.facts.name,
-        digest=_digest(folder, files),
-        source=source,
-        installed_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        bytes=sum(path.stat().st_size for path in files),
-        classes=dataset.facts.classes,
-        splits={split: _counts(dataset, split, served) for split, served in splits.items()},
-    )
-
-
-def _files(folder: Path) -> list[Path]:
+def files(folder: Path) -> list[Path]:
+    """Every file below a folder, in order of path; what is linked counts as what it links to."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _digest(folder: Path, files: list[Path]) -> str:
+def content_digest(folder: Path, files: list[Path]) -> str:
     """SHA-256 over the relative path and content of every file, in order of path."""
     total = hashlib.sha256()
     for path in files:
@@ -201,24 +199,3 @@ def _digest(folder: Path, files: list[Path]) -> str:
             inner = hashlib.file_digest(file, "sha256").hexdigest()
         total.update(f"{path.relative_to(folder).as_posix()}\0{inner}\n".encode())
     return total.hexdigest()
-
-
-def _counts(dataset: Dataset, split: str, served: Split) -> tuple[int, ...]:
-    import numpy as np
-
-    labels: NDArray[np.int64] = np.asarray(served.labels)
-    classes = len(dataset.facts.classes)
-    if (
-        labels.ndim != 1
-        or labels.dtype.kind not in "iu"
-        or (len(labels) and not 0 <= labels.min() <= labels.max() < classes)
-    ):
-        raise PluginError(
-            f"the dataset {dataset.facts.name!r} serves labels in {split!r} that are not "
-            f"whole numbers from 0 to {classes - 1}"
-        )
-    counts = np.bincount(labels, minlength=classes)
-    for name, count in zip(dataset.facts.classes, counts.tolist(), strict=True):
-        if not count and split == "train":
-            raise DataError(f"{dataset.facts.name}: the class {name!r} has no training example")
-    return tuple(counts.tolist())

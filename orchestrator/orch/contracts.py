@@ -33,7 +33,7 @@ imports NumPy for its types alone and nothing of ours but `orch.blueprint` and `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -171,11 +171,29 @@ class Split(Protocol):
 
 
 @runtime_checkable
+class FileBacked(Protocol):
+    """What a split adds to `Split` where each of its examples is one file.
+
+    A file is named where something is to be said about its example. Files may be decoded in
+    several threads at once: `image` must stand that.
+    """
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The file of every example, in the order of `labels`."""
+        ...
+
+
+@runtime_checkable
 class Dataset(Protocol):
-    """Fetches, verifies and serves labelled examples."""
+    """Fetches, verifies and serves labelled examples; as `facts` an attribute will do."""
 
     api: int
-    facts: DatasetFacts
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """What is known of it before it is there."""
+        ...
 
     def install(self, folder: Path, source: Path | None, progress: Progress) -> None:
         """Put the content under `folder`, which exists and is empty.

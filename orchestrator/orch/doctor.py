@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from orch import __version__, catalog, registry
+from orch import __version__, catalog
 from orch.errors import OrchError
 from orch.home import Home
 from orch.training import backbones
@@ -43,7 +43,7 @@ def examine(home: Home, database_url: str) -> list[Finding]:
         _disk(home),
         _sqlite(),
         _database(database_url),
-        *(_dataset(home, name) for name in registry.dataset_names()),
+        *(_dataset(home, name) for name in catalog.names(home)),
         _weights(home),
     ]
 
@@ -117,7 +117,7 @@ def _database(url: str) -> Finding:
 def _dataset(home: Home, name: str) -> Finding:
     try:
         installed = catalog.find(home, name)
-        facts = registry.load_dataset(name).facts
+        facts = catalog.load(home, name).facts
     except OrchError as error:
         return Finding(f"data {name}", error.message, False, error.hint)
     if installed is None:

@@ -11,10 +11,21 @@ from typing import Any
 
 from orch.contracts import API, Backbone, Dataset, NetworkFacts, Strategy, Value
 from orch.errors import NotFoundError, OrchError, PluginError, first_line
+from orch.kinds import Gallery, Kind
 
 DATASETS = "orch.datasets"
 STRATEGIES = "orch.strategies"
 BACKBONES = "orch.backbones"
+KINDS = "orch.kinds"
+GALLERIES = "orch.galleries"
+LISTED = {
+    DATASETS: "orch datasets lists all",
+    STRATEGIES: "orch strategies lists all",
+    BACKBONES: "orch backbones lists all",
+    KINDS: "orch datasets add --help",
+    GALLERIES: "orch datasets add --help",
+}
+"""For each group of plugins, where its names are listed."""
 
 
 def dataset_names() -> list[str]:
@@ -73,6 +84,37 @@ def load_backbone(name: str) -> Backbone:
     return plugin
 
 
+def load_kind(name: str) -> Kind:
+    """Import and check one kind of users' own files.
+
+    Raises:
+        NotFoundError: there is no such kind.
+        PluginError: it cannot be imported or breaks the contract.
+    """
+    plugin = _load(KINDS, "kind", name, {})
+    if not isinstance(plugin, Kind):
+        raise _broken(KINDS, name, "it lacks `title`, `options`, `keep` or `dataset`")
+    return plugin
+
+
+def kind_names() -> list[str]:
+    """The names of all kinds of users' own files, without importing one."""
+    return sorted(_found(KINDS))
+
+
+def load_gallery(name: str) -> Gallery:
+    """Import and check one library of datasets, by the word before "://".
+
+    Raises:
+        NotFoundError: there is no such library.
+        PluginError: it cannot be imported or breaks the contract.
+    """
+    plugin = _load(GALLERIES, "gallery", name, {})
+    if not isinstance(plugin, Gallery):
+        raise _broken(GALLERIES, name, "it lacks `title` or `bring`")
+    return plugin
+
+
 @contextmanager
 def blaming(kind: str, name: str) -> Generator[None]:
     """Turn whatever a plugin raises into a PluginError that names it."""
@@ -107,9 +149,7 @@ def forget() -> None:
 def _load(group: str, kind: str, name: str, options: Mapping[str, Value]) -> Any:
     found = _found(group)
     if name not in found:
-        raise NotFoundError.among(
-            kind, name, found, f"orch {group.removeprefix('orch.')} lists all"
-        )
+        raise NotFoundError.among(kind, name, found, LISTED[group])
     try:
         plugin = found[name].load()(**options)
     except (Exception, SystemExit) as error:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orch import backbone_checks, catalog, registry, search_space, space
+from orch import backbone_checks, catalog, installing, registry, search_space, space
 from orch.contracts import (
     API,
     BackboneFacts,
@@ -79,7 +79,7 @@ class DatasetContract:
     @classmethod
     def installed(cls, home: Home, source: Path | None) -> catalog.Installed:
         """The dataset, installed."""
-        return catalog.install(home, cls.name, source, silent)
+        return installing.install(home, cls.name, source, silent)
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -177,7 +177,7 @@ class DatasetContract:
     ) -> None:
         """Installing again, elsewhere, gives the same digest."""
         other = Home(tmp_path_factory.mktemp("other"))
-        assert catalog.install(other, self.name, source, silent).digest == installed.digest
+        assert installing.install(other, self.name, source, silent).digest == installed.digest
 
 
 class StrategyContract:

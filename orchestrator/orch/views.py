@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orch import registry
 from orch.catalog import Installed
-from orch.contracts import DatasetFacts
+from orch.contracts import DatasetFacts, Option
 from orch.errors import OrchError
 from orch_db.records import (
     Board,
@@ -221,12 +221,20 @@ def _sweep_of_board(record: SweepRecord) -> dict[str, Any]:
 
 def chosen_options(dataset: str, spec: Mapping[str, Any]) -> list[str]:
     """The options of a sweep's dataset that are not its defaults, as "name=value"."""
-    try:
-        known = {each.name: each.default for each in registry.load_dataset(dataset).facts.options}
-    except OrchError:  # the plugin is gone; its results are not
-        known = {}
+    known = {each.name: each.default for each in _known_options(dataset)}
     options: Mapping[str, Any] = spec.get("dataset_options") or {}
     return [f"{n}={value(v)}" for n, v in options.items() if n not in known or known[n] != v]
+
+
+def _known_options(dataset: str) -> tuple[Option, ...]:
+    """The options of a plugin, or those that users' own data can have."""
+    try:
+        if dataset in registry.dataset_names():
+            return registry.load_dataset(dataset).facts.options
+        kinds = [registry.load_kind(name) for name in registry.kind_names()]
+    except OrchError:  # the plugin is gone; its results are not
+        return ()
+    return tuple(option for kind in kinds for option in kind.options)
 
 
 def dataset(facts: DatasetFacts, installed: Installed | None) -> dict[str, Any]:

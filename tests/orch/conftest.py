@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orch import catalog
+from orch import installing
 from orch.home import Home
 from orch.testing import silent
 from orch.training.workbench import Workbench
@@ -14,7 +14,7 @@ from orch.training.workbench import Workbench
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     made = Home(tmp_path_factory.mktemp("home"))
     made.create()
-    catalog.install(made, "digits", None, silent)
+    installing.install(made, "digits", None, silent)
     return made
 
 

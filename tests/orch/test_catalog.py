@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orch import catalog, registry
+from orch import catalog, installing, registry
 from orch.contracts import DatasetFacts, Progress, Split
 from orch.errors import DataError, NotFoundError, OrchError, PluginError, StorageError
 from orch.home import Home
@@ -55,6 +55,7 @@ class Toy:
 def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
     dataset = Toy()
     monkeypatch.setattr(registry, "load_dataset", lambda name, options=None: dataset)
+    monkeypatch.setattr(registry, "dataset_names", lambda: ["digits", "toy"])
     return dataset
 
 
@@ -64,7 +65,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def add(home: Home, name: str = "toy", source: Path | None = None) -> catalog.Installed:
-    return catalog.install(home, name, source, silent)
+    return installing.install(home, name, source, silent)
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -77,7 +78,8 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 
 def folders(home: Home, name: str = "toy") -> list[str]:
-    return sorted(path.name for path in (home.datasets / name).iterdir() if path.is_dir())
+    place = home.datasets / name
+    return sorted(path.name for path in place.iterdir() if path.is_dir()) if place.exists() else []
 
 
 # ── what is present ─────────────────────────────────────────────────────────────────────────

@@ -172,10 +172,10 @@ def test_a_recipe_that_does_not_fit_its_strategy_is_the_plugins_fault(wrong: dic
 
 @pytest.mark.real_data
 def test_a_sweep_starts_from_its_datasets_recipe(tmp_path: Path, real_data: Path) -> None:
-    from orch import catalog
+    from orch import installing
 
     home = Home(tmp_path)
-    catalog.install(home, "cats-vs-dogs", real_data / "cats_vs_dogs.tar", silent)
+    installing.install(home, "cats-vs-dogs", real_data / "cats_vs_dogs.tar", silent)
     backbones.add_weights(home, "vgg16", real_data / "vgg16_notop.weights.h5")
     words = spec.SweepRequest("cats-vs-dogs", "two-stage", space={"dropout": "uniform(0.2,0.6)"})
     planned = spec.plan_sweep(words, Settings(), home, silent)

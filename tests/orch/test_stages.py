@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from digit_trials import keeping, losses, run, spec
 
-from orch import catalog, registry
+from orch import installing, registry
 from orch.contracts import (
     Augmentation,
     Dense,
@@ -93,7 +93,7 @@ def test_two_stages_are_the_same_with_and_without_stored_features(
 def test_a_deeper_cut_is_computed_from_the_shallower_one(home: Home, tmp_path: Path) -> None:
     """The whole network never runs twice over the same examples."""
     own = Home(tmp_path)
-    catalog.install(own, "digits", None, silent)
+    installing.install(own, "digits", None, silent)
     seen: list[tuple[int, int]] = []
     between = models.between
 
@@ -112,7 +112,7 @@ def test_a_deeper_cut_is_computed_from_the_shallower_one(home: Home, tmp_path: P
 def test_stored_arrays_that_are_damaged_change_no_number(home: Home, tmp_path: Path) -> None:
     """A bit of every stored array is flipped: all are computed again, and nothing is wrong."""
     own = Home(tmp_path)
-    catalog.install(own, "digits", None, silent)
+    installing.install(own, "digits", None, silent)
     wanted = spec(own, epochs=2, frozen_layers=15)
     _, clean = run(wanted, Workbench(own))
     stored = [path for path in own.store.rglob(eviction.DATA) if path.stat().st_size]

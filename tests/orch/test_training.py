@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from digit_trials import losses, run, spec
 
-from orch import catalog, registry
+from orch import installing, registry
 from orch.contracts import Head, ImageInput, Optimizer, Plan, Stage, StrategyFacts
 from orch.errors import DataError
 from orch.home import Home
@@ -182,14 +182,14 @@ def test_features_that_were_pooled_otherwise_are_not_mistaken(
     run(spec(home, frozen_layers=26, pooling="average"), bench)
     shared = run(spec(home, frozen_layers=26, pooling="max"), bench)
     own = Home(tmp_path)
-    catalog.install(own, "digits", None, silent)
+    installing.install(own, "digits", None, silent)
     fresh = run(spec(own, frozen_layers=26, pooling="max"), Workbench(own))
     assert losses(shared[1]) == pytest.approx(losses(fresh[1]), rel=1e-5)
 
 
 def test_features_for_which_there_is_no_room_are_not_stored(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    catalog.install(home, "digits", None, silent)
+    installing.install(home, "digits", None, silent)
     examples = 200 * 32 * 32 * 3
     block1 = 200 * 16 * 16 * 32 * 4
     headers = 4 * 128
@@ -204,7 +204,7 @@ def test_features_for_which_there_is_no_room_are_not_stored(tmp_path: Path) -> N
 
 def test_what_another_sweep_left_makes_room(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    catalog.install(home, "digits", None, silent)
+    installing.install(home, "digits", None, silent)
     examples, block2, headers = 200 * 32 * 32 * 3, 200 * 8 * 8 * 64 * 4, 4 * 128
     limit = examples + block2 + headers
     bench = Workbench(home, Keeping(limit))

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from orch import catalog, registry
+from orch import catalog, installing, registry
 from orch.errors import DataError, OrchError
 from orch.home import Home
 from orch.testing import DatasetContract, silent
@@ -142,7 +142,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def add(home: Home, source: Path | None, name: str = "cifar10") -> catalog.Installed:
-    return catalog.install(home, name, source, silent)
+    return installing.install(home, name, source, silent)
 
 
 def refused(home: Home, source: Path, words: str | None = None) -> DataError:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orch import catalog
+from orch import catalog, installing
 from orch.errors import DataError
 from orch.home import Home
 from orch.testing import DatasetContract, silent
@@ -88,7 +88,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def test_the_flat_layout_takes_the_numbers_of_the_walk_through(home: Home, tmp_path: Path) -> None:
-    installed = catalog.install(home, "cats-vs-dogs", flat_animals(tmp_path / "flat"), silent)
+    installed = installing.install(home, "cats-vs-dogs", flat_animals(tmp_path / "flat"), silent)
     assert installed.splits == {"train": (3, 3), "validation": (2, 2)}
     folder = catalog.content(home, installed)
     names = {path.name for path in (folder / "validation").rglob("*.jpg")}
@@ -99,7 +99,7 @@ def test_the_flat_layout_takes_the_numbers_of_the_walk_through(home: Home, tmp_p
 
 def test_pokemon_are_divided_four_to_one_in_each_class(home: Home, tmp_path: Path) -> None:
     source = pictures_of_pokemon(tmp_path / "pictures")
-    installed = catalog.install(home, "pokemon", source, silent)
+    installed = installing.install(home, "pokemon", source, silent)
     assert installed.splits == {"train": (8,) * 5, "validation": (2,) * 5}
     splits = catalog.open_splits(home, "pokemon")
     seen = {
@@ -120,7 +120,7 @@ def test_what_needs_a_login_says_what_to_download(orch, name: str) -> None:
 def test_another_folder_is_not_cats_vs_dogs(home: Home, tmp_path: Path) -> None:
     source = pictures_of_pokemon(tmp_path / "pictures")
     with pytest.raises(DataError, match="holds neither train/cats") as caught:
-        catalog.install(home, "cats-vs-dogs", source, silent)
+        installing.install(home, "cats-vs-dogs", source, silent)
     assert caught.value.exit_code == 4
 
 
@@ -128,7 +128,7 @@ def test_a_missing_pokemon_is_named(home: Home, tmp_path: Path) -> None:
     source = pictures_of_pokemon(tmp_path / "pictures")
     (source / "pokemon" / "Mewtwo").rename(source / "pokemon" / "Mew")
     with pytest.raises(DataError, match="Mewtwo is missing"):
-        catalog.install(home, "pokemon", source, silent)
+        installing.install(home, "pokemon", source, silent)
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -138,7 +138,7 @@ def test_a_pokemon_with_too_few_pictures_is_named(home: Home, tmp_path: Path, co
         path.unlink()
     words = "Mewtwo holds no image|'Mewtwo' has 1 of the 2 examples that it takes"
     with pytest.raises(DataError, match=words) as caught:
-        catalog.install(home, "pokemon", source, silent)
+        installing.install(home, "pokemon", source, silent)
     assert caught.value.exit_code == 4
     assert catalog.find(home, "pokemon") is None
 
@@ -148,7 +148,7 @@ def test_a_picture_that_does_not_decode_is_named(home: Home, tmp_path: Path) -> 
     broken = source / "cats_vs_dogs" / "train" / "dogs" / "dog.3.jpg"
     broken.write_bytes(broken.read_bytes()[:100])
     with pytest.raises(DataError, match=r"dogs/dog\.3\.jpg does not decode"):
-        catalog.install(home, "cats-vs-dogs", source, silent)
+        installing.install(home, "cats-vs-dogs", source, silent)
     assert catalog.find(home, "cats-vs-dogs") is None
 
 
@@ -167,5 +167,5 @@ def test_a_picture_that_does_not_decode_is_named(home: Home, tmp_path: Path) -> 
 def test_the_real_images(
     home: Home, real_data: Path, name: str, archive: str, counts: dict[str, tuple[int, ...]]
 ) -> None:
-    installed = catalog.install(home, name, real_data / archive, silent)
+    installed = installing.install(home, name, real_data / archive, silent)
     assert installed.splits == counts

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from orch import catalog, registry, search_space
+from orch import catalog, installing, registry, search_space
 from orch.contracts import Split
 from orch.errors import DataError, UsageError
 from orch.home import Home
@@ -88,7 +88,7 @@ def actors_of(splits: Mapping[str, Split], folder: Path) -> dict[str, set[int]]:
 
 
 def installed(home: Home, source: Path) -> Path:
-    return catalog.content(home, catalog.install(home, "ravdess", source, silent))
+    return catalog.content(home, installing.install(home, "ravdess", source, silent))
 
 
 def test_no_actor_is_heard_on_both_sides(home: Home, tmp_path: Path) -> None:
@@ -116,10 +116,10 @@ def test_at_random_every_emotion_is_on_both_sides(home: Home, tmp_path: Path) ->
 
 
 def test_options_are_part_of_the_digest(home: Home, tmp_path: Path) -> None:
-    there = catalog.install(home, "ravdess", tiny(tmp_path / "x", "flac"), silent)
+    there = installing.install(home, "ravdess", tiny(tmp_path / "x", "flac"), silent)
     defaults = {option.name: option.default for option in Ravdess.facts.options}
     digests = {
-        catalog.digest(there, {**defaults, **changed})
+        catalog.digest(home, there, {**defaults, **changed})
         for changed in ({}, {"split": "random"}, {"fold": 1}, {"mel_bands": 64}, {"trim": 0})
     }
     assert len(digests) == 5
@@ -157,7 +157,7 @@ def test_songs_and_second_copies_are_left_out(home: Home, tmp_path: Path) -> Non
     clip(source / "copy", 1, 1, "wav")  # the same clip at another rate
     song = clip(source, 1, 1, "flac", take=2)
     song.rename(song.with_name(song.name.replace("03-01", "03-02")))
-    there = catalog.install(home, "ravdess", source, silent)
+    there = installing.install(home, "ravdess", source, silent)
     assert sum(map(sum, there.splits.values())) == 40
 
 
@@ -166,7 +166,7 @@ def test_songs_and_second_copies_are_left_out(home: Home, tmp_path: Path) -> Non
 
 def refused(home: Home, source: Path | None, words: str) -> DataError:
     with pytest.raises(DataError, match=words) as caught:
-        catalog.install(home, "ravdess", source, silent)
+        installing.install(home, "ravdess", source, silent)
     assert caught.value.exit_code == 4
     assert "\n" not in caught.value.message
     assert catalog.find(home, "ravdess") is None

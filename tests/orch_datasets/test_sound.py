@@ -172,7 +172,7 @@ def test_what_is_no_sound(tmp_path: Path) -> None:
 def test_another_format_under_a_known_name(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.ogg", speech(), RATE)
     path = (tmp_path / "x.ogg").rename(tmp_path / "x.wav")
-    refused(path, "is OGG, not WAV or FLAC")
+    refused(path, "is OGG, none of WAV, FLAC")
 
 
 def test_too_slow_or_too_long(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from scheduler_room import HOUR, SECOND, START, Clock, Room
 
-from orch import catalog, registry
+from orch import installing, registry
 from orch.errors import NotFoundError
 from orch.home import Home
 from orch.planning import words as planning
@@ -169,7 +169,7 @@ def test_it_fires_again_only_once_something_has_changed(room: Room) -> None:
     room.tick(2)
     why = f"nothing has changed since the fire due at {written(START + HOUR)}"
     assert (room.fires[1].state, room.fires[1].reason) == ("skipped", why)
-    catalog.install(room.home, "digits", None, silent)
+    installing.install(room.home, "digits", None, silent)
     room.tick(3)
     assert room.states() == ["fired", "skipped", "fired"]
 
@@ -240,7 +240,7 @@ def test_a_schedule_whose_dataset_is_gone_is_kept_and_fires_once_it_is_back(
         room.tick(2)
         assert (room.schedule.state, room.schedule.blocked) == (
             "active",
-            scheduler.why_blocked(room.schedule),
+            scheduler.why_blocked(room.schedule, room.home),
         )
     assert room.states() == ["skipped", "skipped"]
     for fire in room.fires:
@@ -342,7 +342,7 @@ def test_a_zone_that_is_gone_harms_no_other(room: Room) -> None:
     broken, hourly = room.queries.schedules()
     assert broken.blocked is not None
     assert broken.blocked.startswith(scheduler.BUG)
-    shown = schedules.shown(broken)
+    shown = schedules.shown(room.home, broken)
     assert (shown["state"], shown["next_at"]) == ("blocked", None)
     assert shown["blocked"] == "this machine knows no time zone Mars/Olympus"
     assert hourly.blocked is None

@@ -8,6 +8,7 @@ import typer
 
 from orch.cli import output
 from orch.cli.asking import results
+from orch.cli.door import enter
 from orch.errors import UsageError
 
 
@@ -22,9 +23,10 @@ def leaderboard(
 
     if top < 1:
         raise UsageError(f"--top {top} leaves no row", "give 1 or more")
-    _check_dataset(dataset)
     with results() as queries:
         boards = [board for board in queries.boards(dataset, top) if board.rows]
+    if not boards:
+        _check_dataset(dataset)
     document = views.document(**views.leaderboard(boards))
     if as_json or as_csv or not boards:
         rows = document["rows"]
@@ -79,8 +81,10 @@ def _flat(value: Any) -> Any:
 
 
 def _check_dataset(name: str | None) -> None:
-    from orch import registry
+    """Say of a dataset without results whether there is one; what was removed may have some."""
+    from orch import catalog
     from orch.errors import NotFoundError
 
-    if name is not None and name not in registry.dataset_names():
-        raise NotFoundError.among("dataset", name, registry.dataset_names(), "orch datasets")
+    known = catalog.names(enter()[1])
+    if name is not None and name not in known:
+        raise NotFoundError.among("dataset", name, known, "orch datasets")

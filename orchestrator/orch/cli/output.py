@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orch.errors import UsageError
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
 
 WIDE = 10_000  # columns: what is piped is not folded
@@ -157,6 +160,25 @@ def size(count: int | None) -> str | None:
             break
         value /= 1000
     return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+
+
+def count(number: int, what: str, plural: str = "") -> str:
+    """A number of things: "1 sweep", "2,000 sweeps"."""
+    return f"{number:,} {what if number == 1 else plural or what + 's'}"
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask before something is deleted; a pipe cannot be asked.
+
+    Raises:
+        UsageError: the answer is no, or nobody can answer.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"to {question.removesuffix('?')}: say --yes; nothing was changed")
+    if not typer.confirm(question[0].upper() + question[1:], err=True):
+        raise UsageError("nothing was changed")
 
 
 def duration(seconds: float | None) -> str:

@@ -41,12 +41,12 @@ def show(
     as_json: output.Json = False,
 ) -> None:
     """Show a strategy's parameters: what a sweep searches, the default, what is allowed."""
-    from orch import registry, search_space, space, views
+    from orch import catalog, registry, search_space, space, views
     from orch.contracts import Problem
     from orch.training import backbones
 
     _, home = enter_with_libraries()
-    facts = registry.load_dataset(dataset).facts
+    facts = catalog.load(home, dataset).facts
     strategy = registry.load_strategy(name)
     described = backbones.describe(home, backbone or facts.backbone)
     rows = [

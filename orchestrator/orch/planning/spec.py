@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orch import catalog, plans, registry, search_space, space
+from orch import catalog, installing, plans, registry, search_space, space
 from orch.catalog import Installed
 from orch.contracts import (
     Parameter,
@@ -181,7 +181,7 @@ def plan_sweep(
         id=uuid.uuid4().hex[:12],
         name=request.name or f"{request.dataset}-{request.strategy}",
         dataset=request.dataset,
-        dataset_digest=catalog.digest(there.installed, there.options),
+        dataset_digest=catalog.digest(home, there.installed, there.options),
         limit=there.limit,
         strategy=request.strategy,
         backbone=backbone,
@@ -218,8 +218,8 @@ def allowed_today(request: SweepRequest, home: Home, progress: Progress) -> dict
 def _prepare(request: SweepRequest, home: Home, progress: Progress) -> _Prepared:
     if request.limit is not None and request.limit < 1:
         raise UsageError(f"--limit {request.limit} leaves no example", "give 1 or more")
-    options = search_space.options(registry.load_dataset(request.dataset).facts, request.options)
-    dataset = registry.load_dataset(request.dataset, options)
+    options = search_space.options(catalog.load(home, request.dataset).facts, request.options)
+    dataset = catalog.load(home, request.dataset, options)
     strategy = registry.load_strategy(request.strategy)
     backbone = request.backbone or dataset.facts.backbone
     backbones.check_name(backbone)
@@ -255,7 +255,7 @@ def ensure_dataset(home: Home, name: str, progress: Progress) -> Installed:
     found = catalog.find(home, name)
     if found is not None:
         return found
-    return catalog.install(home, name, None, progress)
+    return installing.install(home, name, None, progress)
 
 
 def _objective(metric: str) -> Objective:

@@ -130,7 +130,7 @@ def _fits(value: Any, annotation: str) -> bool:
     return isinstance(value, str) and len(value) <= LONGEST
 
 
-def check(words: SweepWords) -> None:
+def check(words: SweepWords, home: Home) -> None:
     """Check what can be checked without importing a plugin.
 
     Raises:
@@ -138,7 +138,7 @@ def check(words: SweepWords) -> None:
         UsageError: a space, metric, sampler, pruner or number that makes no sense.
     """
     for kind, name, known in (
-        ("dataset", words.dataset, registry.dataset_names()),
+        ("dataset", words.dataset, catalog.names(home)),
         ("strategy", words.strategy, registry.strategy_names()),
     ):
         if name not in known:
@@ -218,7 +218,7 @@ def fingerprint(words: SweepWords, home: Home) -> str:
     known = [
         {name: value for name, value in words.to_json().items() if name != "warm_start"},
         there.digest if there else None,
-        registry.version(registry.DATASETS, words.dataset),
+        catalog.brought_by(home, words.dataset),
         registry.version(registry.STRATEGIES, words.strategy),
         registry.version(registry.BACKBONES, words.backbone) if words.backbone else None,
     ]

@@ -72,7 +72,7 @@ class Scheduler:
         Raises:
             OrchError: its words cannot be planned any more.
         """
-        planning.check(SweepWords.from_json(schedule.words))
+        planning.check(SweepWords.from_json(schedule.words), self.home)
         now = self.clock()
         now = now.replace(microsecond=max(now.microsecond, 1000))  # what is due has whole seconds
         fired = self._fire(replace(schedule, mode=_mode_now(schedule)), now, now)
@@ -100,7 +100,7 @@ class Scheduler:
             if due.is_over(schedule, now):
                 self.store.change_schedule(schedule.id, state="ended")
             return False
-        blocked = why_blocked(schedule)
+        blocked = why_blocked(schedule, self.home)
         if blocked is not None:
             return self.store.decide(self._blocked(schedule, found, blocked, now))
         skips = tuple(_skip(schedule, each, now) for each in found.skipped)
@@ -191,11 +191,11 @@ class Scheduler:
         )
 
 
-def why_blocked(schedule: ScheduleRecord) -> str | None:
+def why_blocked(schedule: ScheduleRecord, home: Home) -> str | None:
     """Why a schedule cannot fire today; None where it can."""
     try:
         ZoneInfo(schedule.timezone)
-        planning.check(SweepWords.from_json(schedule.words))
+        planning.check(SweepWords.from_json(schedule.words), home)
     except ZoneInfoNotFoundError:
         return f"this machine knows no time zone {schedule.timezone}"
     except OrchError as error:

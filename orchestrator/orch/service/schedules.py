@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from orch import views
 from orch.errors import UsageError, nearest
+from orch.home import Home
 from orch.planning import words as planning
 from orch.planning.words import SweepWords
 from orch.service import cron, due
@@ -67,7 +68,7 @@ def add(service: Service, wish: Wish) -> dict[str, Any]:
             raise UsageError(f"{what} is {chosen!r}{nearest(chosen, known)}")
     if wish.window < 0 or wish.jitter < 0:
         raise UsageError("a window or jitter is less than nothing", "write 24h, 10m")
-    planning.check(wish.words)
+    planning.check(wish.words, service.home)
     made = ScheduleRecord(
         id=uuid.uuid4().hex[:12],
         name=wish.name,
@@ -85,7 +86,7 @@ def add(service: Service, wish: Wish) -> dict[str, Any]:
         until=_until(wish),
     )
     service.store.add_schedule(made)
-    return views.document(**shown(made))
+    return views.document(**shown(service.home, made))
 
 
 def _until(wish: Wish) -> str | None:
@@ -103,9 +104,9 @@ def _until(wish: Wish) -> str | None:
     return due.written(instant)
 
 
-def shown(schedule: ScheduleRecord) -> dict[str, Any]:
+def shown(home: Home, schedule: ScheduleRecord) -> dict[str, Any]:
     """A schedule as a document, with when it fires next and why it could not today."""
-    blocked = why_blocked(schedule) if schedule.state != "ended" else None
+    blocked = why_blocked(schedule, home) if schedule.state != "ended" else None
     if blocked is None and schedule.blocked and schedule.blocked.startswith(BUG):
         blocked = schedule.blocked
     coming = upcoming(schedule, 1) if schedule.state == "active" and not blocked else []
@@ -120,14 +121,16 @@ def shown(schedule: ScheduleRecord) -> dict[str, Any]:
 
 def listing(service: Service) -> dict[str, Any]:
     """All schedules by name."""
-    return views.document(schedules=[shown(each) for each in service.queries.schedules()])
+    return views.document(
+        schedules=[shown(service.home, each) for each in service.queries.schedules()]
+    )
 
 
 def document(service: Service, word: str) -> dict[str, Any]:
     """A schedule and its last fires."""
     found = service.schedule(word)
     fires = [views.fire(each) for each in service.queries.fires(found.id, 10)]
-    return views.document(**shown(found), fires=fires)
+    return views.document(**shown(service.home, found), fires=fires)
 
 
 def upcoming(schedule: ScheduleRecord, count: int) -> list[str]:

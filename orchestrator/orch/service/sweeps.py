@@ -30,7 +30,7 @@ def queue(service: Service, words: SweepWords, priority: int = 0) -> dict[str, A
     Raises:
         NotFoundError, UsageError: its words make no sense.
     """
-    planning.check(words)
+    planning.check(words, service.home)
     record = planning.queued(words, service.settings)
     service.store.add(record, words.flags, priority)
     return document(service, record.id)

@@ -7,13 +7,14 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 
-from orch import __version__, registry
+from orch import __version__, catalog, registry
+from orch.home import Home
 from orch.planning.spec import SweepSpec
 
 RECORDED = ("keras", "tensorflow", "jax", "torch", "numpy", "ray", "optuna", "sqlalchemy")
 
 
-def versions(spec: SweepSpec) -> dict[str, str]:
+def versions(spec: SweepSpec, home: Home) -> dict[str, str]:
     """What this sweep runs with: orch, Python, libraries, plugins, machine."""
     found = {"orch": __version__, "python": platform.python_version()}
     for name in RECORDED:
@@ -22,7 +23,7 @@ def versions(spec: SweepSpec) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     found["backend"] = os.environ.get("KERAS_BACKEND", "tensorflow")
-    found["dataset"] = registry.version(registry.DATASETS, spec.dataset)
+    found["dataset"] = catalog.brought_by(home, spec.dataset)
     found["strategy"] = registry.version(registry.STRATEGIES, spec.strategy)
     found["backbone"] = registry.version(registry.BACKBONES, spec.backbone)
     found["machine"] = f"{platform.system()} {platform.machine()} {os.cpu_count()} cores"

@@ -27,7 +27,7 @@ def plan_again(
     """
     spec = SweepSpec.from_json(record.spec)
     planned = _planned_today(spec, settings, home, progress)
-    changed = list(_differences(record, spec, planned.spec))
+    changed = list(_differences(record, spec, planned.spec, home))
     if changed:
         raise UsageError(
             f"sweep {record.id[:6]} cannot go on: {'; '.join(changed)}; its results are safe",
@@ -96,13 +96,15 @@ def _planned_today(
     return plan_sweep(replace(request, space=stated), chosen, home, progress)
 
 
-def _differences(record: SweepRecord, then: SweepSpec, today: SweepSpec) -> Iterator[str]:
+def _differences(
+    record: SweepRecord, then: SweepSpec, today: SweepSpec, home: Home
+) -> Iterator[str]:
     """What has changed since a sweep was made, field by field."""
     for what in ("dataset_digest", "weights_digest"):
         former, now = getattr(then, what), getattr(today, what)
         if former != now:
             yield f"{what.replace('_', ' ')} was {former[:12]}, now {now[:12]}"
-    current = versions(today)
+    current = versions(today, home)
     for plugin in ("dataset", "strategy", "backbone"):
         former, now = record.versions.get(plugin), current[plugin]
         if former is not None and former != now:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orch import registry
+from orch import catalog, registry
 from orch.contracts import FileReader, Plan
 from orch.errors import DataError, NotFoundError, PluginError
 from orch.training import backbones, checkpoints, cuts, examples, fit, models, trial
@@ -60,7 +60,7 @@ def load(spec: TrialSpec, plan: Mapping[str, Any], bench: Workbench) -> Trained:
             f"the weights of trial {spec.id[:6]} are not there: a sweep keeps those of its best",
             f"orch trials --sweep {spec.sweep[:6]} says which; orch sweep --keep N keeps more",
         ) from None
-    facts = registry.load_dataset(spec.dataset, spec.dataset_options).facts
+    facts = catalog.load(bench.home, spec.dataset, spec.dataset_options).facts
     read = _planned_again(spec, plan, bench) if has_own(plan) else plan_from_json(plan)
     size = models.network_size(read.image)
     network = bench.network(NetworkShape(spec.backbone, size, spec.weights_digest))
@@ -78,7 +78,7 @@ def _planned_again(spec: TrialSpec, recorded: Mapping[str, Any], bench: Workbenc
     splits = bench.splits(spec.dataset, spec.dataset_options, spec.dataset_digest)
     count = len(examples.select(splits, spec.limit)[0].indices)
     facts = backbones.describe(bench.home, spec.backbone)
-    plan, _ = trial.make_plan(spec, facts, count)
+    plan, _ = trial.make_plan(spec, bench.home, facts, count)
     if any(to_json(getattr(plan, part)) != recorded[part] for part in ("image", "head")):
         raise DataError(
             f"the strategy {spec.strategy!r} has changed: today it plans trial {spec.id[:6]} "
@@ -100,7 +100,7 @@ def read(trained: Trained, path: Path) -> NDArray[np.uint8]:
         DataError: this file cannot be read.
     """
     name = trained.spec.dataset
-    dataset = registry.load_dataset(name, trained.spec.dataset_options)
+    dataset = catalog.load(trained.bench.home, name, trained.spec.dataset_options)
     if not isinstance(dataset, FileReader):
         raise PluginError(f"the dataset {name!r} has no `read`, so it takes no files of yours")
     with registry.blaming("dataset", name):

@@ -12,9 +12,10 @@ import traceback
 from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path
 
-from orch import plans, registry
+from orch import catalog, plans, registry
 from orch.contracts import BackboneFacts, Plan, Problem
 from orch.errors import DataError, OrchError, PluginError, StorageError, UsageError, first_line
+from orch.home import Home
 from orch.training import backbones, checkpoints, examples, fit, models, snapshots, stages
 from orch.training.features import Reader
 from orch.training.snapshots import Pace
@@ -97,7 +98,7 @@ def _train(
     splits = bench.splits(spec.dataset, spec.dataset_options, spec.dataset_digest)
     roles = examples.select(splits, spec.limit)
     facts = backbones.describe(bench.home, spec.backbone)
-    plan, classes = make_plan(spec, facts, len(roles[0].indices))
+    plan, classes = make_plan(spec, bench.home, facts, len(roles[0].indices))
     progress.plan = plan
     of_network = NetworkShape(spec.backbone, models.network_size(plan.image), spec.weights_digest)
     network = bench.network(of_network)
@@ -128,13 +129,15 @@ def _keep(file: Path, weights: checkpoints.Weights) -> None:
         print(f"{file} was not written: {error}", file=sys.stderr)
 
 
-def make_plan(spec: TrialSpec, facts: BackboneFacts, train_examples: int) -> tuple[Plan, int]:
+def make_plan(
+    spec: TrialSpec, home: Home, facts: BackboneFacts, train_examples: int
+) -> tuple[Plan, int]:
     """Ask the strategy for its plan; returns it and the number of classes.
 
     Raises:
         PluginError, UsageError: as `plans.make`.
     """
-    dataset = registry.load_dataset(spec.dataset, spec.dataset_options).facts
+    dataset = catalog.load(home, spec.dataset, spec.dataset_options).facts
     problem = Problem(dataset, facts, train_examples)
     return plans.make(registry.load_strategy(spec.strategy), spec.params, problem), len(
         dataset.classes

@@ -88,7 +88,7 @@ class Workbench:
             DataError: what is installed is not what the trial was made for.
         """
         installed = catalog.find(self.home, name)
-        if installed is None or catalog.digest(installed, options) != digest:
+        if installed is None or catalog.digest(self.home, installed, options) != digest:
             raise DataError(
                 f"{name} has changed since the sweep began",
                 f"orch datasets add {name}, then start a new sweep",

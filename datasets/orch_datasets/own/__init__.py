@@ -1,0 +1,1 @@
+"""Users' own files as datasets: where labelled files are found, how they are kept and served."""
