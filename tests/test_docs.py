@@ -51,7 +51,7 @@ def test_every_option_has_help() -> None:
 
 def test_every_extension_point_is_documented() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
-    for group in ("orch.datasets", "orch.strategies"):
+    for group in ("orch.datasets", "orch.strategies", "orch.backbones"):
         assert entry_points(group=group)
         assert f"`{group}`" in text
 

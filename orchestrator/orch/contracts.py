@@ -1,4 +1,4 @@
-"""The nouns of orch and the two protocols that plugins implement.
+"""The nouns of orch and the three protocols that plugins implement.
 
 A **dataset** plugin can fetch, verify and serve labelled examples in named splits:
 
@@ -18,8 +18,17 @@ A **strategy** plugin names its parameters and turns values for them into a **pl
         def parameters(self, problem): ...                 # what can be searched, and its range
         def plan(self, params, problem): ...               # a Plan: data, not code that trains
 
-Both are found by entry point (`orch.datasets`, `orch.strategies`). This module imports NumPy
-for its types alone and nothing of ours but `orch.space`.
+A **backbone** plugin builds a network without classifier, whose weights orch keeps:
+
+    class TinyNet:
+        api = 1
+        facts = NetworkFacts(name="tinynet", title="A tiny network", image_size=64, ...)
+
+        def build(self, size): ...                         # a functional keras.Model
+        def preprocess(self, images): ...                  # pixels as the network wants them
+
+All are found by entry point (`orch.datasets`, `orch.strategies`, `orch.backbones`). This module
+imports NumPy for its types alone and nothing of ours but `orch.blueprint` and `orch.space`.
 """
 
 from __future__ import annotations
@@ -27,8 +36,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from orch.blueprint import Augmentation as Augmentation
+from orch.blueprint import Dense as Dense
+from orch.blueprint import Head as Head
+from orch.blueprint import ImageInput as ImageInput
+from orch.blueprint import Layers as Layers
+from orch.blueprint import Optimizer as Optimizer
+from orch.blueprint import Own as Own
+from orch.blueprint import Plan as Plan
+from orch.blueprint import Rate as Rate
+from orch.blueprint import Schedule as Schedule
+from orch.blueprint import Stage as Stage
 from orch.space import Choice as Choice
 from orch.space import Domain as Domain
 from orch.space import Fixed as Fixed
@@ -209,11 +229,15 @@ class FileReader(Protocol):
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """One layer of a backbone: its Keras name and class, and how many weights it holds."""
+    """One layer of a backbone: its Keras name and class, and how many weights it holds.
+
+    `random` says that it draws random numbers in training, as dropout does, frozen or not.
+    """
 
     name: str
     kind: str
     parameters: int
+    random: bool = False
 
 
 @dataclass(frozen=True)
@@ -246,6 +270,76 @@ class BackboneFacts:
         return count
 
 
+@dataclass(frozen=True)
+class Shipped:
+    """Weights that come with a plugin: the file, and the digest of the arrays in it.
+
+    The file is as `orch backbones add NAME --from FILE` takes it, and the digest is what that
+    command prints.
+    """
+
+    file: Path
+    digest: str
+
+
+@dataclass(frozen=True)
+class NetworkFacts:
+    """What is known of a backbone plugin's network before it is built.
+
+    `image_size` is the side in pixels of the images that the weights were trained on,
+    `minimum_size` the least that the network takes. Weights come with the plugin (`shipped`),
+    from where they are published (`source`), or from the user's `--from FILE`. `version` is
+    raised when the network or its preprocessing changes while its weights stay: it is part of
+    the digest, so that features and results of both are kept apart.
+    """
+
+    name: str
+    title: str
+    licence: str
+    homepage: str
+    image_size: int
+    minimum_size: int = 32
+    source: Source | None = None
+    shipped: Shipped | None = None
+    version: int = 1
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """Builds a network without classifier, and says what its images look like."""
+
+    api: int
+    facts: NetworkFacts
+
+    def build(self, size: tuple[int, int]) -> Any:
+        """A functional `keras.Model` for images of `size` (height, width) pixels.
+
+        One input, float32 (n, height, width, 3) as `preprocess` returns it; one output, float32
+        (n, h, w, channels), which is that of its last layer; each layer is called once. Its
+        weights have the same shapes at every size, and names of their own. What they are at
+        first does not matter: orch fills them from the weight file, without unpickling anything.
+        Keras is imported in here, so that listing backbones does not import it.
+        """
+        ...
+
+    def preprocess(self, images: Any) -> Any:
+        """Scale RGB images in [0, 255], float32 (n, height, width, 3), to what `build` expects.
+
+        `images` is a Keras tensor, symbolic or not; what is done becomes part of the graph. Use
+        arithmetic, `keras.ops` or layers without weights; the shape stays, nothing is random.
+        """
+        ...
+
+
+@runtime_checkable
+class PublishedWeights(Protocol):
+    """What a backbone adds to `Backbone` where its toolkit fetches and checks the weights."""
+
+    def published(self, size: tuple[int, int]) -> Any:
+        """As `build`, with the published weights. Raises whatever its toolkit raises."""
+        ...
+
+
 # ── strategies ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -267,117 +361,6 @@ class Parameter:
     default: Value
     allowed: Domain
     help: str
-
-
-@dataclass(frozen=True)
-class ImageInput:
-    """Examples are resized to `size` (height, width), then enlarged `upsample` times."""
-
-    size: tuple[int, int]
-    upsample: int = 1
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How training examples are changed at random, anew in every epoch; 0 changes nothing.
-
-    `zoom` scales by a factor from 1 - zoom to 1 + zoom; `rotation` is in degrees to either
-    side; `shift` and `shear` are fractions of the side, horizontally and vertically; `flip`
-    mirrors half of the examples left to right. What comes in from outside the picture is its
-    nearest pixel.
-    """
-
-    zoom: float = 0.0
-    rotation: float = 0.0
-    shift: float = 0.0
-    shear: float = 0.0
-    flip: bool = False
-
-
-@dataclass(frozen=True)
-class Dense:
-    """A dense relu layer of the head, and the fraction of its units dropped in training."""
-
-    units: int
-    dropout: float = 0.0
-
-
-@dataclass(frozen=True)
-class Head:
-    """What stands on the backbone: pooling, dropout, dense layers, class probabilities.
-
-    `dropout` is the fraction of pooled features dropped in training. `output` "sigmoid" is one
-    unit for two classes. `start` says how the last layer's weights begin: at zero, so that the
-    first steps do not pass noise down into the backbone (Kolesnikov et al., "Big Transfer",
-    2020), or random, as Keras does (Glorot and Bengio, 2010).
-    """
-
-    pooling: Literal["average", "max", "flatten"] = "average"
-    dense: tuple[Dense, ...] = ()
-    dropout: float = 0.0
-    output: Literal["softmax", "sigmoid"] = "softmax"
-    start: Literal["zeros", "random"] = "zeros"
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """A Keras optimizer: "adam", "adamw", "sgd" or "rmsprop".
-
-    `momentum` is read by sgd and rmsprop; `weight_decay` is decoupled (Loshchilov and Hutter,
-    2019) and 0 means none.
-    """
-
-    name: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
-    learning_rate: float = 1e-3
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How the learning rate changes from epoch to epoch of a stage; epochs count from 0.
-
-    - "constant": rate
-    - "inverse-time": rate / (1 + factor × epoch)
-    - "exponential": rate × factor ** epoch
-    - "cosine": from rate towards `minimum`, which the epoch after the last would have, along
-      half a cosine (Loshchilov and Hutter, 2017)
-    - "plateau": × factor after `patience` epochs in which the objective did not improve, but
-      not below `minimum`
-    """
-
-    kind: Literal["constant", "inverse-time", "exponential", "cosine", "plateau"] = "constant"
-    factor: float = 0.0
-    patience: int = 0
-    minimum: float = 0.0
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training in which the same layers are frozen.
-
-    A stage goes on from the weights of the one before it. After `patience` epochs in which the
-    objective did not improve it ends early; None never does. With `restore_best` it leaves the
-    weights of its best epoch, not of its last.
-    """
-
-    frozen_layers: int
-    optimizer: Optimizer
-    epochs: int
-    batch_size: int
-    schedule: Schedule = Schedule()
-    patience: int | None = None
-    restore_best: bool = True
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that decides how a trial trains, as data."""
-
-    image: ImageInput
-    head: Head
-    stages: tuple[Stage, ...]
-    augmentation: Augmentation = Augmentation()
 
 
 @dataclass(frozen=True)

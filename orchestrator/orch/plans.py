@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orch import registry
+from orch import own_functions, registry
 from orch.contracts import Plan, Problem, Stage, Strategy, Value
 from orch.errors import PluginError, UsageError
 
@@ -23,9 +23,10 @@ def make(strategy: Strategy, params: Mapping[str, Value], problem: Problem) -> P
         raise PluginError(f"the strategy {name!r} returned {type(plan).__name__}, no Plan")
     if not plan.stages:
         raise PluginError(f"the strategy {name!r} returned a plan without stages")
+    plan = own_functions.signed(plan, name)
     for stage in plan.stages:
         _check_stage(name, stage, len(problem.backbone.layers))
-    _check_head(plan, problem)
+    _check_head(name, plan, problem)
     _check_size(plan, problem)
     return plan
 
@@ -47,14 +48,35 @@ def _check_stage(strategy: str, stage: Stage, layers: int) -> None:
             "the learning rate",
             "-S decay=0.5",
         )
+    _check_schedule(strategy, stage)
 
 
-def _check_head(plan: Plan, problem: Problem) -> None:
-    classes = len(problem.dataset.classes)
-    if plan.head.output == "sigmoid" and classes != 2:
+def _check_schedule(strategy: str, stage: Stage) -> None:
+    rate = stage.schedule.rate
+    if (stage.schedule.kind == "own") is not (rate is not None):
+        raise PluginError(
+            f"the strategy {strategy!r} plans a schedule of kind {stage.schedule.kind!r} "
+            f"with{'out' if rate is None else ''} a rate of its own"
+        )
+    for epoch in range(stage.epochs if rate else 0):
+        own_functions.rate(stage, epoch)
+
+
+def _check_head(strategy: str, plan: Plan, problem: Problem) -> None:
+    classes, head = len(problem.dataset.classes), plan.head
+    if head.output == "sigmoid" and classes != 2:
         raise UsageError(
             f"output=sigmoid is for two classes, {problem.dataset.name} has {classes}",
             "-S output=softmax",
+        )
+    if head.layers and (head.dense or head.dropout):
+        raise PluginError(
+            f"the strategy {strategy!r} plans a head with both {head.layers.name} and dense layers "
+            "or dropout of ours; layers of its own take their place"
+        )
+    if head.pooling == "none" and not head.layers:
+        raise PluginError(
+            f"the strategy {strategy!r} plans a head without pooling and without layers of its own"
         )
 
 

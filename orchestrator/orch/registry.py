@@ -10,22 +10,30 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from orch.contracts import API, Dataset, Strategy, Value
+from orch.contracts import API, Backbone, Dataset, NetworkFacts, Strategy, Value
 from orch.errors import NotFoundError, OrchError, PluginError, first_line
 from orch.kinds import Gallery, Kind
 
 DATASETS = "orch.datasets"
 STRATEGIES = "orch.strategies"
+BACKBONES = "orch.backbones"
 KINDS = "orch.kinds"
 GALLERIES = "orch.galleries"
 GROUPS = {
     DATASETS: "dataset",
     STRATEGIES: "strategy",
-    "orch.backbones": "backbone",
+    BACKBONES: "backbone",
     KINDS: "kind",
     GALLERIES: "gallery",
 }
 """Every group of entry points in which plugins are found, and what one of them is called."""
+LISTS = {
+    DATASETS: "orch datasets",
+    STRATEGIES: "orch strategies",
+    BACKBONES: "orch backbones",
+    KINDS: "orch plugins",
+    GALLERIES: "orch plugins",
+}
 CONTESTED = "two distributions bring it"
 
 
@@ -83,8 +91,7 @@ def find(group: str, name: str) -> Plugin:
 
 
 def _unknown(group: str, name: str) -> NotFoundError:
-    lists = {DATASETS: "orch datasets", STRATEGIES: "orch strategies"}.get(group, "orch plugins")
-    return NotFoundError.among(GROUPS[group], name, _found(group), f"{lists} lists all")
+    return NotFoundError.among(GROUPS[group], name, _found(group), f"{LISTS[group]} lists all")
 
 
 def _plugin(group: str, point: EntryPoint) -> Plugin:
@@ -101,6 +108,11 @@ def dataset_names() -> list[str]:
 def strategy_names() -> list[str]:
     """The names of all strategy plugins, without importing one."""
     return sorted(_found(STRATEGIES))
+
+
+def backbone_names() -> list[str]:
+    """The names of all backbone plugins, without importing one."""
+    return sorted(_found(BACKBONES))
 
 
 def load_dataset(name: str, options: Mapping[str, Value] | None = None) -> Dataset:
@@ -126,6 +138,21 @@ def load_strategy(name: str) -> Strategy:
     plugin = _load(STRATEGIES, name, {})
     if not isinstance(plugin, Strategy):
         raise _broken(STRATEGIES, name, "it lacks `facts`, `parameters` or `plan`")
+    return plugin
+
+
+def load_backbone(name: str) -> Backbone:
+    """Import and check one backbone plugin.
+
+    Raises:
+        NotFoundError: no plugin has that name.
+        PluginError: it cannot be imported or breaks the contract.
+    """
+    plugin = _load(BACKBONES, name, {})
+    if not isinstance(plugin, Backbone):
+        raise _broken(BACKBONES, name, "it lacks `facts`, `build` or `preprocess`")
+    if not isinstance(plugin.facts, NetworkFacts) or plugin.facts.name != name:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise _broken(BACKBONES, name, "its `facts` are no NetworkFacts of that name")
     return plugin
 
 
@@ -174,8 +201,12 @@ def blaming(kind: str, name: str) -> Generator[None]:
 
 
 def version(group: str, name: str) -> str:
-    """The distribution that brought a plugin, as "name version"; more than one with "and"."""
-    return " and ".join(_plugin(group, point).origin for point in _found(group)[name])
+    """The distribution that brought a plugin, as "name version"; more than one with "and".
+
+    It is "unknown" where the plugin is gone.
+    """
+    points = _found(group).get(name, ())
+    return " and ".join(_plugin(group, point).origin for point in points) or "unknown"
 
 
 @cache  # reading every distribution's metadata takes longer than training a small head

@@ -21,6 +21,7 @@ import pytest
 
 from orch import catalog, installing, registry
 from orch.checks import TINY_BACKBONE as TINY_BACKBONE
+from orch.checks import backbones as backbone_checks
 from orch.checks import datasets, imports, strategies
 from orch.checks import silent as silent
 from orch.contracts import Parameter, Plan, Problem, Split
@@ -186,3 +187,29 @@ class StrategyContract:
         """A plan has stages that train something, within the backbone, and is plain data."""
         strategies.check_plan(plan)
         strategies.check_fits(plan, problem)
+
+
+class BackboneContract:
+    """What every backbone plugin promises. Set `name`. Weights need not be there."""
+
+    name: str
+
+    def test_facts_are_complete(self) -> None:
+        """Title, licence, homepage, sizes, checksum."""
+        backbone_checks.facts(self.name)
+
+    def test_builds_a_network_that_can_be_trained(self) -> None:
+        """Functional, one tensor in, one out, the same each time and at every size."""
+        backbone_checks.network(self.name)
+
+    def test_preprocessing_is_a_function_of_one_example(self) -> None:
+        """The same in a graph and out of it, each time."""
+        backbone_checks.preprocessing(self.name)
+
+    def test_features_are_what_the_whole_network_computes(self) -> None:
+        """At every stage, with frozen layers called as in training."""
+        backbone_checks.cutting(self.name)
+
+    def test_weights_come_back_as_they_were(self) -> None:
+        """Through a file; and those that come with it have the digest that its facts give."""
+        backbone_checks.weights(self.name)

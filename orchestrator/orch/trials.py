@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 from orch.contracts import (
@@ -13,6 +13,7 @@ from orch.contracts import (
     Head,
     ImageInput,
     Optimizer,
+    Own,
     Plan,
     Schedule,
     Stage,
@@ -126,8 +127,43 @@ class TrialOutcome:
     failure: Failure | None = None
 
 
+def to_json(part: Any) -> Any:
+    """A plan, or a part of one, as plain values.
+
+    What is a strategy's own becomes the name of its function, the arguments, and a digest of the
+    file that the function stands in.
+    """
+    match part:
+        case Own():
+            return {
+                "function": part.name,
+                "arguments": dict(part.arguments),
+                "source": part.source,
+            }
+        case tuple():
+            items: tuple[Any, ...] = part
+            return [to_json(each) for each in items]
+        case _ if is_dataclass(part):
+            return {each.name: to_json(getattr(part, each.name)) for each in fields(part)}
+        case _:
+            return part
+
+
+def has_own(document: Any) -> bool:
+    """Whether a plan as plain values names functions of its strategy, which it does not hold."""
+    match document:
+        case {"function": _, "source": _}:
+            return True
+        case {**parts}:
+            return any(map(has_own, parts.values()))
+        case [*parts]:
+            return any(map(has_own, parts))
+        case _:
+            return False
+
+
 def plan_from_json(document: Mapping[str, Any]) -> Plan:
-    """Read a plan that was written as plain values.
+    """Read a plan that was written as plain values, and that has nothing of its strategy's own.
 
     Raises:
         DataError: it was written by another version, or is empty.

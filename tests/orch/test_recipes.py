@@ -14,7 +14,7 @@ from orch.home import Home
 from orch.planning import spec
 from orch.settings import Settings
 from orch.testing import TINY_BACKBONE, silent
-from orch.training import backbones
+from orch.training import anatomy, backbones
 
 TINY = replace(TINY_BACKBONE, layers=TINY_BACKBONE.layers * 4)
 DATASETS = [registry.load_dataset(name).facts for name in registry.dataset_names()]
@@ -23,7 +23,7 @@ ALL = {each.name: each for each in recipes.published(DATASETS)}
 
 @pytest.fixture(scope="module")
 def vgg16() -> backbones.BackboneFacts:
-    return backbones.inspect("vgg16", 224, 32, backbones.build("vgg16", (32, 32)))
+    return anatomy.inspect("vgg16", 224, 32, backbones.build("vgg16", (32, 32)))
 
 
 def plan_of(name: str, vgg16: backbones.BackboneFacts) -> Plan:

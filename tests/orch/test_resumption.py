@@ -115,6 +115,10 @@ ALTERED: dict[str, tuple[Callable[[SweepRecord], SweepRecord], str]] = {
         lambda record: replace(record, versions={**record.versions, "strategy": "moody 2"}),
         "strategy plugin was moody 2, now orch-sweeps ",
     ),
+    "backbone plugin": (
+        lambda record: replace(record, versions={**record.versions, "backbone": "birdnet 2"}),
+        "backbone plugin was birdnet 2, now orch-sweeps ",
+    ),
     "a parameter more": (
         lambda record: of_space(record, dropout=None),
         "parameter dropout is new",

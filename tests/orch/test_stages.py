@@ -26,6 +26,7 @@ from orch.contracts import (
 from orch.home import Home
 from orch.testing import silent
 from orch.training import (
+    anatomy,
     arrays,
     augment,
     backbones,
@@ -136,7 +137,7 @@ def test_an_array_whose_file_is_gone_is_not_there(tmp_path: Path) -> None:
 def test_what_an_earlier_stage_trained_is_not_taken_from_the_store() -> None:
     stages = tuple(stage(frozen_layers=count) for count in (19, 7, 15))
     plan = Plan(ImageInput((32, 32)), Head(), stages)
-    facts = backbones.inspect("vgg16", 224, 32, backbones.build("vgg16", (32, 32)))
+    facts = anatomy.inspect("vgg16", 224, 32, backbones.build("vgg16", (32, 32)))
     assert [cut.layers for cut in cuts.of_plan(facts, plan)] == [19, 7, 7]
 
 
@@ -334,7 +335,7 @@ def test_augmented_examples_are_never_taken_from_the_store(home: Home, bench: Wo
 
 
 def test_the_plan_says_why_nothing_is_computed_once() -> None:
-    facts = backbones.inspect("vgg16", 224, 32, backbones.build("vgg16", (32, 32)))
+    facts = anatomy.inspect("vgg16", 224, 32, backbones.build("vgg16", (32, 32)))
     plan = Plan(ImageInput((32, 32)), Head(), (stage(frozen_layers=19),), Augmentation(zoom=0.1))
     (cut,) = cuts.of_plan(facts, plan)
     assert (cut.layers, cut.reason) == (0, "augmentation changes the examples in every epoch")

@@ -17,7 +17,7 @@ from orch.contracts import Head, ImageInput, Optimizer, Plan, Stage, StrategyFac
 from orch.errors import DataError
 from orch.home import Home
 from orch.testing import silent
-from orch.training import backbones, cuts, eviction, fit, models, trial
+from orch.training import anatomy, backbones, cuts, eviction, fit, models, trial, weight_files
 from orch.training.applications import APPLICATIONS
 from orch.training.cuts import Cut
 from orch.training.fit import Examples
@@ -56,7 +56,7 @@ def test_the_table_of_applications_is_that_of_keras() -> None:
 
 def test_vgg16_is_cut_as_the_articles_count() -> None:
     network = backbones.build("vgg16", (32, 32))
-    facts = backbones.inspect("vgg16", 224, 32, network)
+    facts = anatomy.inspect("vgg16", 224, 32, network)
     assert len(facts.layers) == 19
     assert facts.stages == (0, 4, 7, 11, 15, 19)
     assert [facts.canonical(count) for count in (0, 1, 14, 15, 16, 18, 19)] == [
@@ -72,7 +72,7 @@ def test_vgg16_is_cut_as_the_articles_count() -> None:
 
 def test_a_branching_network_is_cut_between_its_blocks_only() -> None:
     network = backbones.build("mobilenetv2", (32, 32))
-    facts = backbones.inspect("mobilenetv2", 224, 32, network)
+    facts = anatomy.inspect("mobilenetv2", 224, 32, network)
     names = [layer.name for layer in facts.layers]
     for cut in facts.cuts[1:]:
         after = names[cut:]
@@ -87,7 +87,7 @@ def test_vgg_mini_comes_with_its_weights(home: Home) -> None:
     assert weights is not None
     assert weights.path.stat().st_size <= 2_000_000
     network = backbones.load("vgg-mini", (32, 32), weights)
-    assert backbones.digest(network) == weights.digest
+    assert weight_files.digest(network) == weights.digest
 
 
 def test_each_network_has_its_own_preprocessing() -> None:
@@ -118,7 +118,7 @@ def test_weights_are_taken_from_an_extra_folder(tmp_path: Path) -> None:
     found = backbones.ensure_weights(
         Home(tmp_path / "home"), "mobilenetv2", str(tmp_path / "files"), silent
     )
-    assert found.digest == backbones.digest(network)
+    assert found.digest == weight_files.digest(network)
 
 
 def test_weights_that_cannot_be_fetched_say_what_to_do(
@@ -240,7 +240,7 @@ def test_weights_that_are_not_all_real_numbers_are_counted_right(tmp_path: Path)
     backbones.build("efficientnetb0", (64, 64)).save_weights(file)
     added = backbones.add_weights(Home(tmp_path / "home"), "efficientnetb0", file)
     network = backbones.load("efficientnetb0", (64, 64), added)
-    assert backbones.digest(network) == added.digest
+    assert weight_files.digest(network) == added.digest
 
 
 def test_a_branching_network_trains_behind_its_cut(

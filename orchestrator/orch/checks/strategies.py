@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_args, get_type_hints
 
-from orch import registry, space
+from orch import own_functions, registry, space
 from orch.checks import TINY_BACKBONE, Check, Fault, imports
 from orch.contracts import (
     API,
@@ -25,6 +25,8 @@ from orch.contracts import (
     StrategyFacts,
     Value,
 )
+from orch.errors import PluginError
+from orch.trials import to_json
 
 TEN_CLASSES = DatasetFacts(
     name="ten-classes",
@@ -117,7 +119,9 @@ def check_plan(plan: Plan) -> None:
     if not 0 <= plan.head.dropout < 1:
         raise Fault(f"the head drops {plan.head.dropout:g} of the features; 0 to 1, 1 not included")
     try:
-        json.dumps(asdict(plan))
+        json.dumps(to_json(own_functions.signed(plan, "the strategy")))
+    except PluginError as error:
+        raise Fault(error.message) from error
     except (TypeError, ValueError) as error:
         raise Fault(f"the plan is not plain data: {error}") from error
 

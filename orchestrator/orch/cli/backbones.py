@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orch.cli import output
 from orch.cli.door import enter, enter_with_libraries
 from orch.cli.nouns import noun
+
+if TYPE_CHECKING:
+    from orch.home import Home
 
 app = noun("backbones", "Pretrained networks; add weights, show layers and cuts.")
 
@@ -27,33 +30,62 @@ def list_backbones(
     from orch.training import backbones
 
     _, home = enter()
-    documents, rows = [], []
-    for name in backbones.names():
-        weights = backbones.find_weights(home, name)
-        shipped = name == backbones.VGG_MINI
-        source = "shipped" if shipped else "added" if weights else None
-        digest = weights.digest if weights else None
-        size = backbones.image_size(name)
-        documents.append({"name": name, "weights": source, "digest": digest, "image_size": size})
-        rows.append([name, source, digest[:12] if digest else None, size])
+    documents = [_document(home, name) for name in backbones.names()]
+    columns = ("backbone", "weights", "digest", "trained at", "licence", "from")
     output.listing(
         views.document(backbones=documents),
-        ["backbone", "weights", "digest", "trained at"],
-        rows,
+        columns,
+        [
+            (
+                each["name"],
+                "blocked" if each["problem"] else each["weights"],
+                each["digest"] and each["digest"][:12],
+                each["image_size"],
+                each["licence"],
+                each["distribution"],
+            )
+            for each in documents
+        ],
         as_json=as_json,
         as_csv=as_csv,
-        empty="",
+        empty="no backbone plugin is installed",
     )
+    for each in documents:
+        if each["problem"]:
+            output.say(output.clean(each["problem"]))
+
+
+def _document(home: Home, name: str) -> dict[str, Any]:
+    """What is known of a backbone; one that cannot be used says why, and takes nothing with it."""
+    from orch import registry
+    from orch.errors import OrchError
+    from orch.training import backbones
+
+    document: dict[str, Any] = dict.fromkeys(
+        ("title", "weights", "digest", "image_size", "licence", "homepage", "problem")
+    )
+    document |= {"name": name, "distribution": registry.version(registry.BACKBONES, name)}
+    try:
+        facts, weights = backbones.facts(name), backbones.find_weights(home, name)
+    except OrchError as error:
+        return {**document, "problem": error.message}
+    known = ("title", "image_size", "licence", "homepage")
+    document |= {each: getattr(facts, each) for each in known}
+    if weights:
+        document["weights"] = "added" if weights.added else "shipped"
+        document["digest"] = weights.digest
+    return document
 
 
 @app.command("add")
 def add(
     name: Name,
     source: Annotated[
-        Path | None, typer.Option("--from", help="A weight file (.h5) without the classifier.")
+        Path | None,
+        typer.Option("--from", help="A weight file (.h5, .keras, .npz) without the classifier."),
     ] = None,
 ) -> None:
-    """Add weights: from a local file, or from Keras's own source."""
+    """Add weights: from a local file, or from where they are published."""
     from orch.cli.live import steps
     from orch.training import backbones
 
@@ -64,7 +96,8 @@ def add(
             weights = backbones.ensure_weights(home, name, settings.weights_dir, progress)
         else:
             weights = backbones.add_weights(home, name, source)
-    output.say(f"the weights of {name} are added: digest {weights.digest[:12]}")
+    there = "are added" if weights.added else "came with it"
+    output.say(f"the weights of {name} {there}: digest {weights.digest}")
 
 
 @app.command("show")

@@ -14,6 +14,7 @@ from orch.planning.forecast import expect, slots_here
 from orch.planning.spec import PlannedSweep
 from orch.search_space import starting_recipe
 from orch.settings import Settings
+from orch.trials import to_json
 
 
 def show_plan(planned: PlannedSweep, settings: Settings, home: Home, as_json: bool) -> None:
@@ -24,7 +25,7 @@ def show_plan(planned: PlannedSweep, settings: Settings, home: Home, as_json: bo
     assert expected is not None
     needed = need(planned, home, slots_here(settings, spec.trials).concurrent)
     if as_json:
-        document = {**spec.to_json(), "first_plan": asdict(planned.first_plan)}
+        document = {**spec.to_json(), "first_plan": to_json(planned.first_plan)}
         output.print_json(
             views.document(dry_run=True, **document, expected=asdict(expected), disk=asdict(needed))
         )

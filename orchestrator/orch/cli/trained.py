@@ -177,6 +177,9 @@ def export(
         f"{to} is written: uint8 images (n, {height}, {width}, 3) in, out the probabilities of "
         f"{', '.join(trained.classes)}"
     )
+    if own := trained.plan.head.layers:
+        module = own.name.partition(":")[0]
+        output.say(f"it holds layers of {module}: import that before keras.models.load_model")
 
 
 def _load(prefix: str) -> Trained:

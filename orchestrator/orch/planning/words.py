@@ -220,5 +220,6 @@ def fingerprint(words: SweepWords, home: Home) -> str:
         there.digest if there else None,
         catalog.brought_by(home, words.dataset),
         registry.version(registry.STRATEGIES, words.strategy),
+        registry.version(registry.BACKBONES, words.backbone) if words.backbone else None,
     ]
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()

@@ -26,7 +26,7 @@ from orch.sweeps.progress import RunningTrial, SweepProgress, Watcher
 from orch.training import cuts, snapshots, watchdog
 from orch.training.checkpoints import Kept
 from orch.training.watchdog import dumped
-from orch.trials import EpochReport, Failure, Filling, TrialOutcome, TrialSpec
+from orch.trials import EpochReport, Failure, Filling, TrialOutcome, TrialSpec, to_json
 from orch_db.records import EpochRecord, TrialRecord
 from orch_db.store import Store
 
@@ -281,7 +281,7 @@ class SweepRun:
             attempt=1,
             seed=trial.seed,
             params=params,
-            plan=asdict(plan) if plan else {},
+            plan=to_json(plan) if plan else {},
             cut=cuts.of_plan(self.problem.backbone, plan)[-1].name if plan else None,
             created_at=now(),
         )

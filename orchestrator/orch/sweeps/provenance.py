@@ -25,6 +25,7 @@ def versions(spec: SweepSpec, home: Home) -> dict[str, str]:
     found["backend"] = os.environ.get("KERAS_BACKEND", "tensorflow")
     found["dataset"] = catalog.brought_by(home, spec.dataset)
     found["strategy"] = registry.version(registry.STRATEGIES, spec.strategy)
+    found["backbone"] = registry.version(registry.BACKBONES, spec.backbone)
     found["machine"] = f"{platform.system()} {platform.machine()} {os.cpu_count()} cores"
     return found
 

@@ -105,7 +105,7 @@ def _differences(
         if former != now:
             yield f"{what.replace('_', ' ')} was {former[:12]}, now {now[:12]}"
     current = versions(today, home)
-    for plugin in ("dataset", "strategy"):
+    for plugin in ("dataset", "strategy", "backbone"):
         former, now = record.versions.get(plugin), current[plugin]
         if former is not None and former != now:
             yield f"{plugin} plugin was {former}, now {now}"

@@ -1,7 +1,7 @@
 """Pretrained networks: build, preprocess, describe, and find or fetch their weights.
 
 Frozen layers are counted as in `for layer in network.layers[:k]`, input layer included, on the
-network without its classifier (`include_top=False`).
+network without its classifier. Every network is a plugin's, those that come with orch too.
 """
 
 from __future__ import annotations
@@ -11,33 +11,44 @@ import io
 import json
 import os
 import tempfile
-import warnings
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orch.contracts import BackboneFacts, LayerFacts, Progress
-from orch.errors import DataError, NotFoundError
+from orch import registry
+from orch.blueprint import source_of
+from orch.contracts import BackboneFacts, LayerFacts, NetworkFacts, Progress, PublishedWeights
+from orch.errors import DataError, NotFoundError, PluginError, first_line
 from orch.home import Home, write_json
-from orch.training import vgg_mini
-from orch.training.applications import APPLICATIONS
+from orch.training import anatomy, weight_files
 
-VGG_MINI = "vgg-mini"
-SHIPPED = Path(__file__).parent / "weights"
+FIRST = "vgg-mini"  # the one that works at once, and is listed first
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A weight file and the digest of the arrays in it (not of the file)."""
+    """A weight file, the digest of the arrays in it (not of the file), and the network's version.
+
+    `added` says that the file lies in home; else it came with the plugin.
+    """
 
     path: Path
-    digest: str
+    arrays: str
+    version: int = 1
+    added: bool = True
+
+    @property
+    def digest(self) -> str:
+        """The identity of the network: that of its arrays where its version is the first."""
+        if self.version == 1:
+            return self.arrays
+        return hashlib.sha256(f"{self.arrays} {self.version}".encode()).hexdigest()
 
 
 def names() -> list[str]:
-    """Every backbone that can be asked for, ours first."""
-    return [VGG_MINI, *APPLICATIONS]
+    """Every backbone that can be asked for, the embedded one first."""
+    return sorted(registry.backbone_names(), key=lambda name: (name != FIRST, name))
 
 
 def check_name(name: str) -> None:
@@ -46,38 +57,50 @@ def check_name(name: str) -> None:
     Raises:
         NotFoundError: with the nearest names.
     """
-    if name not in names():
+    if name not in registry.backbone_names():
         raise NotFoundError.among("backbone", name, names(), "orch backbones lists all")
+
+
+def facts(name: str) -> NetworkFacts:
+    """What a backbone's plugin says of it.
+
+    Raises:
+        NotFoundError, PluginError: as `registry.load_backbone`.
+    """
+    return registry.load_backbone(name).facts
 
 
 # ── building ────────────────────────────────────────────────────────────────────────────────
 
 
-def build(name: str, size: tuple[int, int], weights: str | None = None) -> Any:
+def build(name: str, size: tuple[int, int]) -> Any:
     """Build the `keras.Model` without classifier for images of `size` (height, width) pixels.
 
-    With `weights="imagenet"` Keras fetches the published weights from its own source.
+    Raises:
+        PluginError: its plugin raised, or built what cannot be trained.
     """
-    check_name(name)
-    if name == VGG_MINI:
-        return vgg_mini.build((*size, 3))
-    import keras
-
-    function = getattr(keras.applications, APPLICATIONS[name].function)
-    return function(include_top=False, weights=weights, input_shape=(*size, 3))
+    plugin = registry.load_backbone(name)
+    with registry.blaming("backbone", name):
+        network = plugin.build(size)
+    anatomy.check(name, network, size)
+    return network
 
 
 def preprocess(name: str, images: Any) -> Any:
     """Scale float images in [0, 255], RGB, to what the network was trained on.
 
     `images` is a Keras tensor, symbolic or not, of shape (batch, height, width, 3).
-    """
-    if name == VGG_MINI:
-        return images / 127.5 - 1.0
-    import keras
 
-    module = getattr(keras.applications, APPLICATIONS[name].module)
-    return module.preprocess_input(images)
+    Raises:
+        PluginError: its plugin raised, or changed the shape.
+    """
+    plugin, shape = registry.load_backbone(name), tuple(images.shape)
+    with registry.blaming("backbone", name):
+        scaled = plugin.preprocess(images)
+    found = tuple(getattr(scaled, "shape", ()))
+    if found != shape:
+        raise PluginError(f"the backbone {name!r} preprocesses images {shape} to {found}")
+    return scaled
 
 
 def load(name: str, size: tuple[int, int], weights: Weights) -> Any:
@@ -85,97 +108,56 @@ def load(name: str, size: tuple[int, int], weights: Weights) -> Any:
 
     Raises:
         DataError: the file belongs to another network or its content has changed.
+        PluginError: as `build`.
     """
     network = build(name, size)
-    _fill(network, name, weights.path)
-    if digest(network) != weights.digest:
+    weight_files.fill(network, name, weights.path)
+    found = weight_files.digest(network)
+    if found != weights.arrays:
         raise DataError(
-            f"{weights.path} is not what was added: the digest of its arrays has changed",
+            f"{weights.path} is not what was added: the digest of its arrays has changed, "
+            f"to {found[:12]}",
             f"orch backbones add {name} --from FILE",
         )
     return network
-
-
-def _fill(network: Any, name: str, path: Path) -> None:
-    """Load a weight file into a network and make sure that every array came from it."""
-    import numpy as np
-
-    problem = ""
-    try:
-        own = network.get_weights()
-        held, wanted = _count_arrays(path), sum(each.dtype.kind == "f" for each in own)
-        if held != wanted:
-            problem = f"it holds {held} arrays, not {wanted}"
-        else:
-            blank = [np.full_like(e, np.nan) if e.dtype.kind == "f" else e for e in own]
-            network.set_weights(blank)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what Keras skips is found below
-                network.load_weights(str(path))
-            if any(np.isnan(each).any() for each in network.get_weights()):
-                problem = "some of its arrays fit no layer"
-    except (ValueError, OSError, KeyError) as error:
-        problem = (str(error).strip() or "unreadable").splitlines()[0]
-    if problem:
-        raise DataError(
-            f"{path} does not hold the weights of {name} without its classifier ({problem}); "
-            "nothing was changed",
-            f"orch backbones add {name} --from FILE",
-        )
-
-
-def _count_arrays(path: Path) -> int:
-    """Count the arrays of real numbers in an HDF5 weight file."""
-    import h5py
-
-    count = 0
-
-    def visit(name: str, item: Any) -> None:
-        nonlocal count
-        outside = name.startswith(("optimizer", "top_level_model_weights"))
-        if isinstance(item, h5py.Dataset) and not outside and item.dtype.kind == "f":
-            count += 1
-
-    with h5py.File(path, "r") as file:
-        file.visititems(visit)
-    return count
-
-
-def digest(network: Any) -> str:
-    """SHA-256 over shape, type and bytes of every weight array, in the network's order."""
-    import numpy as np
-
-    total = hashlib.sha256()
-    for weight in network.get_weights():
-        array = np.ascontiguousarray(weight)
-        total.update(f"{array.shape}{array.dtype}".encode())
-        total.update(array.data)
-    return total.hexdigest()
 
 
 # ── weights ─────────────────────────────────────────────────────────────────────────────────
 
 
 def find_weights(home: Home, name: str) -> Weights | None:
-    """The weights that are shipped or were added, or None.
+    """The weights that were added, or come with the plugin, or None.
 
     Raises:
         DataError: their manifest is damaged.
+        NotFoundError, PluginError: as `registry.load_backbone`.
     """
-    check_name(name)
-    folder = SHIPPED if name == VGG_MINI else home.weights
-    manifest = folder / f"{name}.json"
+    known = facts(name)
+    return _added(home, known) or _shipped(known)
+
+
+def _added(home: Home, known: NetworkFacts) -> Weights | None:
+    manifest = home.weights / f"{known.name}.json"
     if not manifest.is_file():
         return None
     try:
-        weights = Weights(_weight_file(folder, name), json.loads(manifest.read_text())["digest"])
-    except (ValueError, KeyError, TypeError):
-        raise DataError(f"{manifest} is damaged", f"orch backbones add {name}") from None
-    return weights if weights.path.is_file() else None
+        document = json.loads(manifest.read_text())
+        path, version = _weight_file(home.weights, known.name), document.get("version", 1)
+        weights = Weights(path, document["digest"], version)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(f"{manifest} is damaged", f"orch backbones add {known.name}") from None
+    return weights if version == known.version and weights.path.is_file() else None
+
+
+def _shipped(known: NetworkFacts) -> Weights | None:
+    there = known.shipped
+    if there is None or not there.file.is_file():
+        return None
+    return Weights(there.file, there.digest, known.version, added=False)
 
 
 def ensure_weights(home: Home, name: str, extra_folder: str, progress: Progress) -> Weights:
-    """Find the weights, or take them from `extra_folder`, or fetch them from Keras's source.
+    """Find the weights, or take them from `extra_folder`, or fetch them where they are published.
 
     Raises:
         DataError: they are nowhere and cannot be fetched, or are those of another network.
@@ -183,48 +165,67 @@ def ensure_weights(home: Home, name: str, extra_folder: str, progress: Progress)
     found = find_weights(home, name)
     if found is not None:
         return found
-    local = _in_folder(Path(extra_folder), name) if extra_folder else None
+    local = _in_folder(Path(extra_folder), facts(name)) if extra_folder else None
     return _fetch(home, name, progress) if local is None else add_weights(home, name, local)
 
 
 def add_weights(home: Home, name: str, file: Path) -> Weights:
     """Check that a local weight file fits the network and copy its arrays into home.
 
+    A file that has the published one's name must be that file.
+
     Raises:
         DataError: the file is missing, unreadable or of another network.
+        PluginError: as `build`.
     """
-    check_name(name)
+    known = facts(name)
     if not file.is_file():
         raise DataError(f"{file} does not exist; nothing was changed")
-    network = build(name, _square(max(_minimum(name), 64)))
-    _fill(network, name, file)
-    return _keep(home, name, network, str(file))
+    if known.source and file.name == weight_files.file_name(known.source):
+        weight_files.verify(file, known.source)
+    network = build(name, _square(max(known.minimum_size, 64)))
+    weight_files.fill(network, name, file)
+    return _keep(home, known, network, str(file))
 
 
 def _fetch(home: Home, name: str, progress: Progress) -> Weights:
     home.create()
+    plugin = registry.load_backbone(name)
+    if plugin.facts.source is not None:
+        home.weights.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home.weights) as folder:
+            file = weight_files.fetch(plugin.facts.source, Path(folder), name, progress)
+            return add_weights(home, name, file)
+    if not isinstance(plugin, PublishedWeights):
+        raise DataError(
+            f"the weights of {name} are not here, and its plugin says nowhere to fetch them; "
+            "nothing was started",
+            f"orch backbones add {name} --from FILE",
+        )
     progress(f"fetching the weights of {name}", 0, None)
+    size = _square(plugin.facts.image_size)
     try:
         with redirect_stdout(io.StringIO()):  # where Keras draws a bar of its own
-            network = build(name, _square(image_size(name)), weights="imagenet")
+            network = plugin.published(size)
     except Exception as error:  # Keras raises bare Exception when a URL cannot be reached
         raise DataError(
-            f"the weights of {name} cannot be fetched ({str(error).splitlines()[0]}); "
-            "nothing was started",
+            f"the weights of {name} cannot be fetched ({first_line(error)}); nothing was started",
             f"orch backbones add {name} --from FILE, or ORCH_WEIGHTS_DIR=FOLDER",
         ) from error
-    return _keep(home, name, network, "keras.applications")
+    anatomy.check(name, network, size)
+    return _keep(home, plugin.facts, network, f"{type(plugin).__module__}")
 
 
-def _keep(home: Home, name: str, network: Any, source: str) -> Weights:
+def _keep(home: Home, known: NetworkFacts, network: Any, source: str) -> Weights:
     home.weights.mkdir(mode=0o700, parents=True, exist_ok=True)
-    final = _weight_file(home.weights, name)
+    final = _weight_file(home.weights, known.name)
     with tempfile.TemporaryDirectory(dir=home.weights) as folder:
         temporary = Path(folder) / final.name
         network.save_weights(str(temporary))
         os.replace(temporary, final)
-    weights = Weights(final, digest(network))
-    write_json(home.weights / f"{name}.json", {"digest": weights.digest, "source": source})
+    weights = Weights(final, weight_files.digest(network), known.version)
+    document = {"digest": weights.arrays, "source": source, "version": known.version}
+    write_json(home.weights / f"{known.name}.json", document)
     return weights
 
 
@@ -232,12 +233,16 @@ def _weight_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.weights.h5"
 
 
-def _in_folder(folder: Path, name: str) -> Path | None:
+def _in_folder(folder: Path, known: NetworkFacts) -> Path | None:
+    name = known.name
     candidates = (
+        *([weight_files.file_name(known.source)] if known.source else []),
         f"{name}.weights.h5",
         f"{name}_notop.weights.h5",
         f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5",
         f"{name}_notop.h5",
+        f"{name}.keras",
+        f"{name}.npz",
     )
     return next((folder / file for file in candidates if (folder / file).is_file()), None)
 
@@ -246,76 +251,38 @@ def _in_folder(folder: Path, name: str) -> Path | None:
 
 
 def describe(home: Home, name: str) -> BackboneFacts:
-    """The layers and canonical cuts of a backbone; computed once, then read from home."""
-    from importlib.metadata import version
+    """The layers and canonical cuts of a backbone; computed once, then read from home.
 
-    check_name(name)
-    path = home.root / "backbones" / f"{name}-keras-{version('keras')}.json"
+    Raises:
+        NotFoundError, PluginError: as `build`.
+    """
+    known = facts(name)
+    path = home.root / "backbones" / f"{name}-{_described(name)}.json"
     if path.is_file():
         try:
             return _facts_from(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, KeyError, TypeError):
             path.unlink()  # damaged: it is computed again
-    size = image_size(name)
-    facts = inspect(name, size, _minimum(name), build(name, _square(size)))
-    write_json(path, asdict(facts))
-    return facts
-
-
-def inspect(name: str, size: int, minimum: int, network: Any) -> BackboneFacts:
-    """Read the facts of a functional `keras.Model`."""
-    layers = tuple(
-        LayerFacts(layer.name, type(layer).__name__, layer.count_params())
-        for layer in network.layers
-    )
-    bare = BackboneFacts(name, size, minimum, layers, (), ())
-    ends = {end + 1 for end in separators(network)}
-    cuts = tuple(sorted({0} | {end for end in ends if bare.canonical(end) == end}))
-    return BackboneFacts(name, size, minimum, layers, cuts, _stages(network, layers, cuts))
-
-
-def separators(network: Any) -> list[int]:
-    """The indices of layers whose single output tensor separates what is before from after.
-
-    Every path from the input to a later layer runs through the output of such a layer.
-    """
-    index = {id(layer): position for position, layer in enumerate(network.layers)}
-    found: list[int] = []
-    reach = 0  # the last layer that reads the output of any earlier layer
-    for position, layer in enumerate(network.layers):
-        if reach <= position:
-            found.append(position)
-        readers = [
-            index[id(node.operation)]
-            for node in layer._outbound_nodes
-            if id(node.operation) in index
-        ]
-        reach = max([reach, *readers])
+    size = known.image_size
+    found = anatomy.inspect(name, size, known.minimum_size, build(name, _square(size)))
+    write_json(path, asdict(found))
     return found
 
 
-def _stages(network: Any, layers: tuple[LayerFacts, ...], cuts: tuple[int, ...]) -> tuple[int, ...]:
-    """The last cut at each image size, taken before the parameter-free layers that follow."""
-    last: dict[int, int] = {}
-    for cut in cuts[1:]:
-        weighted = max(end for end in range(cut) if layers[end].parameters)
-        last[int(network.layers[weighted].output.shape[1])] = cut
-    return (0, *sorted(last.values()))
+def _described(name: str) -> str:
+    """What a description is valid for: Keras's version, and the plugin as it is today."""
+    from importlib.metadata import version
+
+    plugin = registry.load_backbone(name)
+    source = source_of(type(plugin))
+    text = f"{plugin.facts} {registry.version(registry.BACKBONES, name)} {source}"
+    return f"keras-{version('keras')}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _facts_from(document: dict[str, Any]) -> BackboneFacts:
     layers = tuple(LayerFacts(**layer) for layer in document.pop("layers"))
     cuts, stages = tuple(document.pop("cuts")), tuple(document.pop("stages"))
     return BackboneFacts(**document, layers=layers, cuts=cuts, stages=stages)
-
-
-def image_size(name: str) -> int:
-    """Pixels per side of the images that the published weights were trained on."""
-    return 32 if name == VGG_MINI else APPLICATIONS[name].size
-
-
-def _minimum(name: str) -> int:
-    return 32 if name == VGG_MINI else APPLICATIONS[name].minimum
 
 
 def _square(size: int) -> tuple[int, int]:

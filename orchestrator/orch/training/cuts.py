@@ -40,7 +40,7 @@ class Cut:
 def choose(facts: BackboneFacts, frozen_layers: int) -> Cut:
     """The deepest legal cut for a network whose first `frozen_layers` layers are frozen."""
     quiet = next(
-        (at for at, layer in enumerate(facts.layers) if layer.kind in RANDOM_LAYERS),
+        (at for at, each in enumerate(facts.layers) if each.random or each.kind in RANDOM_LAYERS),
         len(facts.layers),
     )
     frozen = facts.canonical(frozen_layers)
@@ -73,6 +73,10 @@ def trained_from(plan: Plan) -> list[int]:
 
 def of_plan(facts: BackboneFacts, plan: Plan) -> list[Cut]:
     """The cut of each stage of a plan: what an earlier stage trained is not the same for all."""
+    own = plan.augmentation.layers
+    if own is not None:
+        why = f"the strategy's own augmentation, {own.name}, is taken to be random"
+        return [Cut.none(why)] * len(plan.stages)
     if plan.augmentation != Augmentation():
         return [Cut.none("augmentation changes the examples in every epoch")] * len(plan.stages)
     return [choose(facts, frozen) for frozen in trained_from(plan)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from orch import catalog, registry
 from orch.contracts import FileReader, Plan
-from orch.errors import NotFoundError, PluginError
-from orch.training import backbones, checkpoints, cuts, examples, fit, models
+from orch.errors import DataError, NotFoundError, PluginError
+from orch.training import backbones, checkpoints, cuts, examples, fit, models, trial
 from orch.training.cuts import Cut
 from orch.training.examples import Selection
 from orch.training.features import Reader, finished
 from orch.training.warm import NetworkShape
 from orch.training.workbench import Workbench
-from orch.trials import TrialSpec, plan_from_json
+from orch.trials import TrialSpec, has_own, plan_from_json, to_json
 
 WHOLE = Cut.none("everything is computed")
 
@@ -37,8 +37,12 @@ class Trained:
 
     @property
     def model(self) -> Any:
-        """One Keras model: uint8 images (n, height, width, 3) → probabilities."""
-        return models.trained_part(self.network, self.spec.backbone, self.plan, WHOLE, self.head)
+        """One Keras model: uint8 images (n, height, width, 3) → probabilities.
+
+        A strategy's own augmentation is left out: it acts in training only.
+        """
+        plan = replace(self.plan, augmentation=replace(self.plan.augmentation, layers=None))
+        return models.trained_part(self.network, self.spec.backbone, plan, WHOLE, self.head)
 
 
 def load(spec: TrialSpec, plan: Mapping[str, Any], bench: Workbench) -> Trained:
@@ -46,7 +50,8 @@ def load(spec: TrialSpec, plan: Mapping[str, Any], bench: Workbench) -> Trained:
 
     Raises:
         NotFoundError: its weights were not kept.
-        DataError: they are damaged, or the published weights are gone or others.
+        DataError: they are damaged, or the published weights are gone or others, or layers of
+            its strategy's own have changed.
     """
     try:
         weights = checkpoints.load(checkpoints.path(bench.home.checkpoints, spec.id))
@@ -56,12 +61,35 @@ def load(spec: TrialSpec, plan: Mapping[str, Any], bench: Workbench) -> Trained:
             f"orch trials --sweep {spec.sweep[:6]} says which; orch sweep --keep N keeps more",
         ) from None
     facts = catalog.load(bench.home, spec.dataset, spec.dataset_options).facts
-    read = plan_from_json(plan)
+    read = _planned_again(spec, plan, bench) if has_own(plan) else plan_from_json(plan)
     size = models.network_size(read.image)
     network = bench.network(NetworkShape(spec.backbone, size, spec.weights_digest))
     head = models.head(network, read, len(facts.classes))
     checkpoints.put(network, head, weights)
     return Trained(spec, read, bench, facts.classes, network, head)
+
+
+def _planned_again(spec: TrialSpec, recorded: Mapping[str, Any], bench: Workbench) -> Plan:
+    """A plan with layers of a strategy's own: asked of the strategy, since a record names them.
+
+    Raises:
+        DataError: what the network is made of is planned otherwise today.
+    """
+    splits = bench.splits(spec.dataset, spec.dataset_options, spec.dataset_digest)
+    count = len(examples.select(splits, spec.limit)[0].indices)
+    facts = backbones.describe(bench.home, spec.backbone)
+    plan, _ = trial.make_plan(spec, bench.home, facts, count)
+    if any(to_json(getattr(plan, part)) != recorded[part] for part in ("image", "head")):
+        raise DataError(
+            f"the strategy {spec.strategy!r} has changed: today it plans trial {spec.id[:6]} "
+            f"otherwise, or the file of {_head_of(plan)} was edited; its metrics are safe",
+            "put the former version of the strategy back, or run the trial again",
+        )
+    return plan
+
+
+def _head_of(plan: Plan) -> str:
+    return plan.head.layers.name if plan.head.layers else "its head"
 
 
 def read(trained: Trained, path: Path) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from orch.contracts import Head, ImageInput, Plan, Stage
-from orch.training import augment, backbones, optimizers
+from orch.training import anatomy, augment, backbones, optimizers, own_layers
 from orch.training.cuts import Cut
 
 
@@ -25,14 +25,14 @@ def between(network: Any, backbone: str, plan: Plan, start: int, cut: Cut) -> An
     import keras
 
     if start:
-        inputs = keras.Input(tuple(network.layers[start - 1].output.shape[1:]))
-        opened = network.layers[start - 1].output
+        inputs = keras.Input(tuple(anatomy.output(network.layers[start - 1]).shape[1:]))
+        opened = anatomy.output(network.layers[start - 1])
         x = inputs
     else:
         inputs = keras.Input((*plan.image.size, 3), dtype="uint8")
         opened = network.input
         x = _scaled(inputs, backbone, plan, augmented=False)
-    features = keras.Model(opened, network.layers[cut.layers - 1].output)(x)
+    features = keras.Model(opened, anatomy.output(network.layers[cut.layers - 1]))(x)
     if pooled_early(network, cut, plan.head):
         features = _pool(features, plan.head)
     return keras.Model(inputs, features)
@@ -41,14 +41,28 @@ def between(network: Any, backbone: str, plan: Plan, start: int, cut: Cut) -> An
 def head(network: Any, plan: Plan, classes: int) -> Any:
     """The head as a model of its own: a pooled feature (n, d) → class probabilities.
 
-    One model serves every stage of a trial, so that a stage goes on from the one before.
+    Without pooling it reads the feature map (n, height, width, channels). One model serves every
+    stage of a trial, so that a stage goes on from the one before.
+    """
+    shape = tuple(network.output.shape[1:])
+    read = {"none": shape, "flatten": (math.prod(shape),)}.get(plan.head.pooling, shape[-1:])
+    return classifier(read, plan.head, classes)
+
+
+def classifier(shape: tuple[int, ...], head: Head, classes: int) -> Any:
+    """A head that reads features of `shape`, the batch dimension left out.
+
+    Raises:
+        PluginError: its layers are a strategy's own, and at fault.
     """
     import keras
 
-    height, width, channels = network.output.shape[1:]
-    flat = height * width * channels
-    inputs = keras.Input((flat if plan.head.pooling == "flatten" else channels,))
-    return keras.Model(inputs, _classify(inputs, plan.head, classes), name="head")
+    inputs = keras.Input(shape)
+    x = own_layers.into_head(head.layers, inputs) if head.layers else _dense(inputs, head)
+    units = 1 if head.output == "sigmoid" else classes
+    start = "zeros" if head.start == "zeros" else "glorot_uniform"
+    last = keras.layers.Dense(units, activation=head.output, kernel_initializer=start)
+    return keras.Model(inputs, last(x), name="head")
 
 
 def trained_part(network: Any, backbone: str, plan: Plan, cut: Cut, head: Any) -> Any:
@@ -59,7 +73,7 @@ def trained_part(network: Any, backbone: str, plan: Plan, cut: Cut, head: Any) -
         inputs = keras.Input((*plan.image.size, 3), dtype="uint8")
         features = network(_scaled(inputs, backbone, plan, augmented=True))
     else:
-        crossing = network.layers[cut.layers - 1].output
+        crossing = anatomy.output(network.layers[cut.layers - 1])
         inputs = keras.Input(feature_shape(network, cut, plan.head))
         whole = cut.layers == len(network.layers)
         features = inputs if whole else keras.Model(crossing, network.output)(inputs)
@@ -70,7 +84,7 @@ def trained_part(network: Any, backbone: str, plan: Plan, cut: Cut, head: Any) -
 
 def feature_shape(network: Any, cut: Cut, head: Head) -> tuple[int, ...]:
     """The shape of one feature at the cut, without the batch dimension."""
-    shape = tuple(network.layers[cut.layers - 1].output.shape[1:])
+    shape = tuple(anatomy.output(network.layers[cut.layers - 1]).shape[1:])
     return shape[-1:] if pooled_early(network, cut, head) else shape
 
 
@@ -81,7 +95,7 @@ def feature_bytes(network: Any, cut: Cut, head: Head) -> int:
 
 def pooled_early(network: Any, cut: Cut, head: Head) -> bool:
     """Whether features are stored pooled, which makes them small."""
-    return cut.layers == len(network.layers) and head.pooling != "flatten"
+    return cut.layers == len(network.layers) and head.pooling not in ("flatten", "none")
 
 
 def _scaled(inputs: Any, backbone: str, plan: Plan, augmented: bool) -> Any:
@@ -90,6 +104,8 @@ def _scaled(inputs: Any, backbone: str, plan: Plan, augmented: bool) -> Any:
     x = keras.layers.Rescaling(1.0)(inputs)  # uint8 → float32
     for layer in augment.layers(plan.augmentation) if augmented else ():
         x = layer(x)
+    if augmented and plan.augmentation.layers:
+        x = own_layers.into_augmentation(plan.augmentation.layers, x)
     if plan.image.upsample > 1:
         x = keras.layers.UpSampling2D(plan.image.upsample, interpolation="nearest")(x)
     return backbones.preprocess(backbone, x)
@@ -98,6 +114,8 @@ def _scaled(inputs: Any, backbone: str, plan: Plan, augmented: bool) -> Any:
 def _pool(features: Any, head: Head) -> Any:
     import keras
 
+    if head.pooling == "none":
+        return features
     layer = {
         "average": keras.layers.GlobalAveragePooling2D,
         "max": keras.layers.GlobalMaxPooling2D,
@@ -106,7 +124,7 @@ def _pool(features: Any, head: Head) -> Any:
     return layer()(features)
 
 
-def _classify(x: Any, head: Head, classes: int) -> Any:
+def _dense(x: Any, head: Head) -> Any:
     import keras
 
     if head.dropout:
@@ -115,9 +133,7 @@ def _classify(x: Any, head: Head, classes: int) -> Any:
         x = keras.layers.Dense(dense.units, activation="relu")(x)
         if dense.dropout:
             x = keras.layers.Dropout(dense.dropout)(x)
-    units = 1 if head.output == "sigmoid" else classes
-    start = "zeros" if head.start == "zeros" else "glorot_uniform"
-    return keras.layers.Dense(units, activation=head.output, kernel_initializer=start)(x)
+    return x
 
 
 def freeze(network: Any, frozen_layers: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from orch import own_functions
 from orch.contracts import Schedule, Stage
 from orch.trials import Objective
 
@@ -16,6 +17,9 @@ def rate(stage: Stage, values: Sequence[float], objective: Objective) -> float:
         stage: its optimizer's rate is the first; its schedule says how it moves on.
         values: one number for each epoch of this stage that is over, oldest first.
         objective: tells what counts as an improvement.
+
+    Raises:
+        PluginError: a strategy's own schedule gives what is no rate.
     """
     first, schedule, epoch = stage.optimizer.learning_rate, stage.schedule, len(values)
     match schedule.kind:
@@ -32,6 +36,8 @@ def rate(stage: Stage, values: Sequence[float], objective: Objective) -> float:
             )
         case "plateau":
             return _after_plateaus(first, schedule, values, objective)
+        case "own":
+            return own_functions.rate(stage, epoch)
 
 
 def over(stage: Stage, values: Sequence[float], objective: Objective) -> bool:

@@ -26,7 +26,7 @@ from orch.training import checkpoints, warm
 from orch.training.checkpoints import Weights
 from orch.training.cuts import Cut
 from orch.training.features import versions
-from orch.trials import EpochReport, TrialSpec
+from orch.trials import EpochReport, TrialSpec, to_json
 
 SHARE = 0.05  # of a trial's time that may be spent on saving it
 TEXT, SUM = "text", "sha256"  # what the two arrays are called that are no numbers of a model
@@ -97,7 +97,7 @@ def fingerprint(spec: TrialSpec, plan: Plan, cuts: Iterable[Cut]) -> str:
         "trial": [spec.sweep, spec.number, spec.seed, spec.limit, spec.accumulate],
         "data": [spec.dataset, dict(spec.dataset_options), spec.dataset_digest],
         "network": [spec.backbone, spec.weights_digest],
-        "strategy": [spec.strategy, dict(spec.params), asdict(plan), [cut.layers for cut in cuts]],
+        "strategy": [spec.strategy, dict(spec.params), to_json(plan), [cut.layers for cut in cuts]],
         "objective": asdict(spec.objective),
         "keras": versions(),
     }

@@ -25,6 +25,7 @@ from orch.home import Home, write_json
 from orch.training import fit, models, warm
 from orch.training.cuts import Cut
 from orch.training.warm import HeadShape, NetworkShape, WarmModels
+from orch.trials import to_json
 
 LEAST_SECONDS = 0.5  # a figure is the mean over at least so long
 MOST_STEPS = 20
@@ -98,7 +99,7 @@ def _name(network: NetworkShape, plan: Plan, classes: int, machine: Machine) -> 
     stage = plan.stages[0]
     known = {
         "network": [network.name, *network.size],
-        "plan": [asdict(plan.image), asdict(plan.head), asdict(plan.augmentation), classes],
+        "plan": [to_json(plan.image), to_json(plan.head), to_json(plan.augmentation), classes],
         "stage": [stage.optimizer.name, stage.batch_size],
         "machine": [asdict(machine), platform.node(), os.cpu_count()],
         "keras": [version("keras"), os.environ.get("KERAS_BACKEND", "tensorflow")],

@@ -10,7 +10,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Collection, Generator, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 from orch import catalog, plans, registry
@@ -24,7 +23,7 @@ from orch.training.stages import Course, Progress
 from orch.training.warm import HeadShape, NetworkShape
 from orch.training.watchdog import TrialTimeoutError, stacks
 from orch.training.workbench import Workbench
-from orch.trials import EpochReport, Failure, FailureKind, Filling, TrialOutcome, TrialSpec
+from orch.trials import EpochReport, Failure, FailureKind, Filling, TrialOutcome, TrialSpec, to_json
 
 RESUMABLE: Collection[FailureKind] = ("storage",)
 """Failures after which a trial's snapshot stays, for an attempt that follows."""
@@ -86,7 +85,7 @@ def trial_steps(
         best_epoch=best.epoch if best else None,
         metrics=best.metrics if best else {},
         seconds=time.monotonic() - started,
-        plan=asdict(progress.plan) if progress.plan else {},
+        plan=to_json(progress.plan) if progress.plan else {},
         cut=progress.cut.name if progress.cut else None,
         failure=failure,
     )

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from orch.contracts import Augmentation, Head, ImageInput, Plan, Stage
-from orch.training import models, optimizers
+from orch import own_functions
+from orch.contracts import Augmentation, Head, ImageInput, Layers, Plan, Stage
+from orch.training import models, optimizers, own_layers
 from orch.training.cuts import Cut
 
 ROOM = 2**30  # bytes of weights, gradients and optimizer state that warm models may take
@@ -136,11 +137,17 @@ def begin(head: Any, wanted: Head, seed: int) -> None:
     """Give a head the weights that a trial of this seed begins with.
 
     Kernels are drawn as Keras draws them (Glorot and Bengio, 2010) and biases are 0; so is the
-    last kernel where the plan says so.
+    last kernel where the plan says so. A strategy's own layers begin as their initializers say.
+
+    Raises:
+        PluginError: a strategy's own layers are others when they are made again.
     """
     import keras
 
     dense: list[Any] = [layer for layer in head.layers if isinstance(layer, keras.layers.Dense)]
+    if wanted.layers:
+        _begin_own(head, wanted, wanted.layers, seed)
+        dense = dense[-1:]
     for number, layer in enumerate(dense):
         last = number == len(dense) - 1
         zero = last and wanted.start == "zeros"
@@ -148,6 +155,16 @@ def begin(head: Any, wanted: Head, seed: int) -> None:
         kernel = keras.ops.zeros(layer.kernel.shape) if zero else draw(layer.kernel.shape)
         layer.kernel.assign(kernel)
         layer.bias.assign(keras.ops.zeros(layer.bias.shape))
+
+
+def _begin_own(head: Any, wanted: Head, layers: Layers, seed: int) -> None:
+    """Make a strategy's layers anew, as the first of a process are made, and take their weights."""
+    shape, classes = tuple(head.input.shape[1:]), int(head.output.shape[-1])
+    with own_layers.seeded(_seed(seed)):
+        fresh = models.classifier(shape, wanted, classes).get_weights()
+    if [each.shape for each in fresh] != [each.shape for each in head.get_weights()]:
+        raise own_functions.complaint(layers, "returned other layers when it was called again")
+    head.set_weights(fresh)
 
 
 def reseed(model: Any, head: Any, seed: int, stage: int) -> None:
