@@ -49,7 +49,7 @@ def record(made: PlannedSweep) -> SweepRecord:
         direction=spec.objective.direction,
         board=spec.board,
         spec=json.loads(json.dumps(spec.to_json())),
-        versions=versions(spec),
+        versions=versions(spec, home),
         git_commit=None,
         created_at="2026-01-01T00:00:00+00:00",
     )
