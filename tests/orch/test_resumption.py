@@ -35,7 +35,7 @@ def made(home: Home) -> PlannedSweep:
 
 
 @pytest.fixture
-def record(made: PlannedSweep) -> SweepRecord:
+def record(made: PlannedSweep, home: Home) -> SweepRecord:
     """The sweep as its row has it: interrupted, and JSON."""
     spec = made.spec
     return SweepRecord(
