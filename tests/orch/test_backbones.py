@@ -121,7 +121,7 @@ def test_a_network_inside_a_network_is_one_layer(home: Home) -> None:
     facts = backbones.describe(home, "nested-net")
     assert [layer.name for layer in facts.layers] == ["input", "first", "second"]
     assert facts.cuts == (0, 2, 3)
-    for check in backbone_checks.CHECKS.values():
+    for check in backbone_checks.BY_NAME.values():
         check("nested-net")
 
 
@@ -438,7 +438,7 @@ def test_each_fault_is_found(
     faulty = kind(**changes)
     monkeypatch.setattr(registry, "load_backbone", lambda name: faulty)
     with pytest.raises(PluginError, match="the backbone 'foreign-net' ") as caught:
-        backbone_checks.CHECKS[check]("foreign-net")
+        backbone_checks.BY_NAME[check]("foreign-net")
     assert words in caught.value.message
 
 
@@ -451,7 +451,7 @@ def test_the_example_in_the_documents_passes(
     monkeypatch.syspath_prepend(tmp_path)
     plugin = __import__("birdnet").BirdNet()
     monkeypatch.setattr(registry, "load_backbone", lambda name: plugin)
-    for check in backbone_checks.CHECKS.values():
+    for check in backbone_checks.BY_NAME.values():
         check("birdnet")
 
 
@@ -495,3 +495,12 @@ def test_one_that_is_not_there() -> None:
     with pytest.raises(NotFoundError, match="did you mean foreign-net") as caught:
         registry.load_backbone("foreign-nets")
     assert caught.value.hint == "orch backbones lists all"
+
+
+def test_a_backbone_is_checked_from_outside(orch, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("ORCH_HOME", str(tmp_path / "home"))
+    ran = orch("plugins", "check", "vgg-mini", "--json")
+    assert ran.code == 0, ran.err
+    checks = {each["check"]: each["outcome"] for each in json.loads(ran.out)["checks"]}
+    assert checks.keys() >= backbone_checks.BY_NAME.keys()
+    assert set(checks.values()) == {"ok"}

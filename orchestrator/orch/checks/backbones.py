@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from orch import registry
-from orch.contracts import BackboneFacts, Head, ImageInput, Plan
+from orch.checks import Check, imports
+from orch.checks.imports import Imported
+from orch.contracts import API, BackboneFacts, Head, ImageInput, Plan
 from orch.errors import PluginError
 from orch.training import anatomy, backbones, cuts, fit, models, weight_files
 from orch.training.cuts import Cut
@@ -121,7 +123,7 @@ def weights(name: str) -> None:
     _require(same, name, f"ships weights of another digest than it says: it is {found}")
 
 
-CHECKS: Mapping[str, Callable[[str], None]] = {
+BY_NAME: Mapping[str, Callable[[str], None]] = {
     "facts": facts,
     "network": network,
     "preprocessing": preprocessing,
@@ -129,6 +131,27 @@ CHECKS: Mapping[str, Callable[[str], None]] = {
     "weights": weights,
 }
 """Every check by its name, each of which takes the name of a backbone."""
+
+
+def api(subject: Imported) -> None:
+    """It says the supported `api` and has what the protocol asks for."""
+    registry.load_backbone(subject.plugin.name)
+
+
+def _promise(name: str, promise: str) -> Check[Imported]:
+    check = BY_NAME[name]
+    return Check(name, promise, lambda subject: check(subject.plugin.name), "content")
+
+
+CHECKS: tuple[Check[Imported], ...] = (
+    *imports.CHECKS,
+    Check("api", f"it says api = {API} and has facts, build and preprocess", api, "plugin", True),
+    _promise("facts", "title, licence, homepage, sizes and checksum are given and make sense"),
+    _promise("network", "it builds the same network at every size that it names"),
+    _promise("preprocessing", "preprocessing is a function of one example, in a graph and out"),
+    _promise("cutting", "features at every stage are what the whole network computes"),
+    _promise("weights", "weights come back from a file as they were"),
+)
 
 
 def _require(holds: bool, name: str, what: str) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from orch import registry
-from orch.checks import Check, Result, datasets, run, strategies
+from orch.checks import Check, Result, backbones, datasets, run, strategies
+from orch.checks.imports import Imported
 from orch.checks.running import most_seconds
 from orch.home import Home
 from orch.probing.children import end_in_time
@@ -35,6 +36,8 @@ def main() -> None:
             home=Home(Path(home)),
         )
         ran = run(datasets.CHECKS, subject, subject.lacks)
+    elif group == registry.BACKBONES:
+        ran = run(backbones.CHECKS, Imported(plugin, seconds), lambda check: "")
     else:
         planned = strategies.StrategySubject(plugin, seconds)
         ran = run(strategies.CHECKS, planned, lambda check: "")

@@ -14,13 +14,14 @@ from subprocess import Popen
 from typing import Any
 
 from orch import registry
-from orch.checks import Check, Result, datasets, strategies
+from orch.checks import Check, Result, backbones, datasets, strategies
 from orch.home import Home
 from orch.probing import State, children, memory
 
 CHECKS: Mapping[str, tuple[Check[Any], ...]] = {
     registry.DATASETS: datasets.CHECKS,
     registry.STRATEGIES: strategies.CHECKS,
+    registry.BACKBONES: backbones.CHECKS,
 }
 """The checks of each group of entry points that has some."""
 

@@ -60,7 +60,8 @@ def list_plugins(
 def check(
     name: Annotated[str, typer.Argument(help="A plugin's name.")],
     kind: Annotated[
-        str | None, typer.Option(help="dataset or strategy, where both have that name.")
+        str | None,
+        typer.Option(help="dataset, strategy or backbone, where several have that name."),
     ] = None,
     source: Annotated[
         Path | None, typer.Option("--from", help="An archive or folder to install a dataset from.")
@@ -97,7 +98,7 @@ def check(
 
 
 def _line(outcome: str, checks: str, said: str) -> str:
-    return output.clean(f"{outcome:<9}{checks:<13}{said}")
+    return output.clean(f"{outcome:<9}{checks:<15}{said}")
 
 
 def _print_not_run(results: list[Result]) -> None:
@@ -128,7 +129,8 @@ def _chosen(name: str, kind: str | None) -> State:
         raise UsageError(f"{name!r} is a {named[0].kind}: there are no checks for one")
     if len(found) > 1:
         raise UsageError(
-            f"{name!r} is a dataset and a strategy", f"orch plugins check {name} --kind dataset"
+            f"{name!r} is a {' and a '.join(found)}",
+            f"orch plugins check {name} --kind {next(iter(found))}",
         )
     return next(iter(found.values()))
 
