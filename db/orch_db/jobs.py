@@ -37,7 +37,19 @@ def enqueue(
         update(Job).where(Job.sweep_id == sweep_id, Job.state == "ended").values(**values)
     )
     found = connection.execute(select(Job.state, Job.created_at).where(Job.sweep_id == sweep_id))
-    return tuple(found.one()) == ("queued", instant)
+    queued = tuple(found.one()) == ("queued", instant)
+    if queued:
+        _wait_again(connection, sweep_id)
+    return queued
+
+
+def _wait_again(connection: Connection, sweep_id: str) -> None:
+    """A sweep that failed before it was planned waits again to be."""
+    connection.execute(
+        update(Sweep)
+        .where(Sweep.id == sweep_id, Sweep.board == UNPLANNED, Sweep.state == "failed")
+        .values(state="queued", reason=None, finished_at=None)
+    )
 
 
 def claim(

@@ -27,7 +27,7 @@ class ServiceQueries(Queries):
 
     def page(self, limit: int, before: str = "", since: str = "") -> list[SweepRecord]:
         """Sweeps, newest first: those created before one, those that are no older than an instant
-        or ended after it.
+        or ended, were queued or started after it.
         """
         statement = select(Sweep.__table__)
         if before:
@@ -35,8 +35,14 @@ class ServiceQueries(Queries):
             same = and_(Sweep.created_at == edge, Sweep.id > before)
             statement = statement.where(or_(Sweep.created_at < edge, same))
         if since:
+            moved = or_(Job.created_at >= since, Job.started_at >= since, Job.finished_at >= since)
             statement = statement.where(
-                or_(Sweep.created_at >= since, Sweep.finished_at >= since, Sweep.state == "running")
+                or_(
+                    Sweep.created_at >= since,
+                    Sweep.finished_at >= since,
+                    Sweep.state == "running",
+                    Sweep.id.in_(select(Job.sweep_id).where(moved)),
+                )
             )
         order = Sweep.created_at.desc(), Sweep.id
         return self._with_counts(self._rows(statement.order_by(*order).limit(limit)))
@@ -110,14 +116,15 @@ class ServiceQueries(Queries):
         return [NoticeRecord(**row) for row in rows]
 
     def leader_of_board(self, board: str, direction: str) -> TrialRecord | None:
-        """The best trial of a board, where it has beaten another."""
+        """The best trial of a board, where it has beaten another; a tie beats nobody."""
         rows = self._rows(
             select(Trial.__table__)
             .where(Trial.board == board, *ranked())
             .order_by(*best_first(direction))
             .limit(2)
         )
-        return TrialRecord(**rows[0]) if len(rows) > 1 else None
+        beaten = len(rows) > 1 and rows[0]["score"] != rows[1]["score"]
+        return TrialRecord(**rows[0]) if beaten else None
 
     def _counts(self, statement: Select[*tuple[Any, ...]]) -> Mapping[str, int]:
         """Two columns, a word and a number, as a mapping."""

@@ -94,13 +94,16 @@ class InterruptedSweepError(OrchError):
         self.exit_code = 128 + signal
 
 
+FEW = 50  # names that an error can list: there are 39 backbones, and 600 time zones
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return " (did you mean …?)", or " (known: …)", or nothing when nothing is known."""
+    """Return " (did you mean …?)", or " (known: …)" where they are few, or nothing."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return f" (did you mean {' or '.join(close)}?)"
-    return f" (known: {', '.join(names)})" if names else ""
+    return f" (known: {', '.join(names)})" if 0 < len(names) <= FEW else ""
 
 
 def first_line(error: BaseException) -> str:

@@ -124,7 +124,7 @@ WHEN = ("name", "cron", "timezone", "overlap", "catch_up", "until", "priority")
 def _add(when: dict[str, Any], said: dict[str, Any], as_json: bool) -> None:
     from orch.service import schedules
 
-    words = {key: value for key, value in said.items() if value not in (None, False)}
+    words = {key: value for key, value in said.items() if value is not None and value is not False}
     wish = {**when, "words": words}
     path, body = "/schedules", {**when, "sweep": words}
     found = ask("POST", path, lambda s: schedules.add(s, schedules.wish(wish)), body)
@@ -166,7 +166,7 @@ def show(schedule: Name, as_json: output.Json = False) -> None:
         *((("because", found["blocked"]),) if found["blocked"] else ()),
         ("cron", f"{found['cron']}  {found['timezone']}"),
         ("next", _local(found["next_at"], found["timezone"])),
-        *((name, str(value)) for name, value in found["sweep"].items()),
+        *((name, _word(value)) for name, value in found["sweep"].items() if name != "name"),
         ("mode", found["mode"]),
         ("overlap", found["overlap"]),
         ("catch up", f"{found['catch_up']}, within {output.duration(found['window'])}"),
@@ -194,14 +194,14 @@ def history(
     output.listing(
         found,
         FIRE_COLUMNS,
-        [_fire(each, "UTC") for each in found["fires"]],
+        [_fire(each, found["timezone"]) for each in found["fires"]],
         as_json=as_json,
         as_csv=as_csv,
         empty=f"schedule {schedule} has not been due yet",
     )
 
 
-FIRE_COLUMNS = ("due", "state", "late", "sweep", "instants", "why")
+FIRE_COLUMNS = ("due", "state", "late", "sweep", "it is", "best", "instants", "why")
 
 
 def _show_fires(fires: list[dict[str, Any]], zone: str) -> None:
@@ -214,9 +214,19 @@ def _fire(fire: dict[str, Any], zone: str) -> list[Any]:
         fire["state"],
         output.duration(fire["late_seconds"]),
         (fire["sweep"] or "")[:6] or None,
+        fire["sweep_state"],
+        fire["best"],
         fire["instants"],
         fire["reason"],
     ]
+
+
+def _word(value: Any) -> str:
+    """A word of a sweep, as it would be typed."""
+    if isinstance(value, dict):
+        pairs: dict[str, Any] = value
+        return " ".join(f"{name}={each}" for name, each in pairs.items())
+    return str(value)
 
 
 def _local(instant: str | None, zone: str) -> str | None:

@@ -21,7 +21,9 @@ app = noun("trials", "The trials of a sweep; show one.")
 @app.callback()
 def list_trials(
     context: typer.Context,
-    sweep: Annotated[str | None, typer.Option(help="Of this sweep; default: the newest.")] = None,
+    sweep: Annotated[
+        str | None, typer.Option(help="Of this sweep; default: the newest that has some.")
+    ] = None,
     as_json: output.Json = False,
     as_csv: output.Csv = False,
 ) -> None:
@@ -33,8 +35,8 @@ def list_trials(
     from orch.sweeps.life import require_sweep
 
     with results() as queries:
-        newest = queries.sweeps(limit=1)
-        record = require_sweep(queries, sweep) if sweep else newest[0] if newest else None
+        tried = [each for each in queries.sweeps() if sum(each.trials.values())]
+        record = require_sweep(queries, sweep) if sweep else next(iter(tried), None)
         trials = queries.trials(record.id) if record else []
     names = views.searched(record.spec.get("space")) if record else []
     searched = [name for name in names if name not in tables.SHOWN_ELSEWHERE]
@@ -63,7 +65,9 @@ def list_trials(
         rows,
         as_json=as_json,
         as_csv=as_csv,
-        empty="no sweep was run yet; try: orch sweep digits --trials 12",
+        empty=f"sweep {record.id[:6]} has no trial yet: it is {record.state}"
+        if record
+        else "no trial was run yet; try: orch sweep digits --trials 12",
     )
 
 

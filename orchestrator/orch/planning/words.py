@@ -92,7 +92,7 @@ class SweepWords:
         return {
             name: dict(value) if isinstance(value, Mapping) else value
             for name, value in asdict(self).items()
-            if value not in (None, {}, False)
+            if value is not None and value is not False and value != {}
         }
 
     @classmethod

@@ -129,7 +129,8 @@ def _check(text: str) -> None:
         return
     words = text.split()
     if len(words) != len(FIELDS):
-        what = f"{len(words)} fields, and a cron expression has five"
+        fields = "1 field" if len(words) == 1 else f"{len(words)} fields"
+        what = f"{fields}, and a cron expression has five"
         raise _wrong(text, 0, len(text), what)
     for at, (field, word) in enumerate(zip(FIELDS, words, strict=True)):
         if not _fits([*ANY[:at], word, *ANY[at + 1 :]]):

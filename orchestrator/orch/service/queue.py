@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orch.clock import now
 from orch.home import Home
+from orch.planning import words
 from orch.service import notices, processes
 from orch.settings import Settings
-from orch_db.records import JobRecord
+from orch_db.jobs import LOST
+from orch_db.records import JobRecord, SweepRecord
 from orch_db.service_queries import ServiceQueries
 from orch_db.service_store import ServiceStore
 
 HOLD_SECONDS = 60.0
 GONE = "its process is gone"
+OVER = ("completed", "cancelled", "stopped", "paused")  # states that somebody else has told
 
 
 @dataclass
@@ -61,7 +64,16 @@ class Runner:
         if code is not None and code >= 0 and job.process:
             end(self.store, self.queries, self.settings, job, job.process, code)
         elif code is not None or not job.process or not processes.is_alive(job.process):
-            self.store.lose(job.sweep_id, self.name, GONE, now())
+            self._lose(job, self.name)
+
+    def _lose(self, job: JobRecord, service: str) -> None:
+        """Queue a job again whose process is gone; tell of it when that was the last time."""
+        if self.store.lose(job.sweep_id, service, GONE, now()) != "ended":
+            return
+        sweep = self.queries.sweep(job.sweep_id)
+        if sweep is not None and sweep.state not in OVER:
+            lost = _failed(sweep, GONE)
+            self.store.tell(notices.ended(self.settings, lost, LOST, self.queries.best(sweep)))
 
     def _tell_best(self, sweep_id: str) -> None:
         """Queue a notice where a trial of a running sweep leads its board, and others are there."""
@@ -85,7 +97,7 @@ class Runner:
         if job.process and processes.is_alive(job.process):
             self.store.adopt(job, HOLD_SECONDS)
         else:
-            self.store.lose(job.sweep_id, service, GONE, now())
+            self._lose(job, service)
 
 
 def end(
@@ -102,11 +114,17 @@ def end(
     A sweep that was given more trials while its last ones ended is queued again.
     """
     sweep = queries.sweep(job.sweep_id)
+    if sweep is not None and code and words.is_unplanned(sweep) and sweep.state == "queued":
+        sweep = _failed(sweep, message)  # as `end_job` records it: it was never planned
     told = notices.ended(settings, sweep, code, queries.best(sweep)) if sweep else ()
     if not store.end_job(job.sweep_id, process, code, message, now(), told) or sweep is None:
         return
     if code == 0 and sweep.state == "stopped" and sweep.reason is None:
         store.enqueue(sweep.id, job.flags, now(), job.priority)
+
+
+def _failed(sweep: SweepRecord, why: str) -> SweepRecord:
+    return replace(sweep, state="failed", reason=why or None, finished_at=now())
 
 
 def is_gone(service: str) -> bool:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
@@ -18,7 +19,7 @@ from orch.planning.words import SweepWords
 from orch.service import cron, due
 from orch.service.scheduler import BUG, utc_now, why_blocked
 from orch.service.state import Service
-from orch_db.records import ScheduleRecord
+from orch_db.records import FireRecord, ScheduleRecord
 
 Overlap = Literal["skip", "queue", "replace"]
 CatchUp = Literal["latest", "all", "none"]
@@ -129,16 +130,18 @@ def listing(service: Service) -> dict[str, Any]:
 def document(service: Service, word: str) -> dict[str, Any]:
     """A schedule and its last fires."""
     found = service.schedule(word)
-    fires = [views.fire(each) for each in service.queries.fires(found.id, 10)]
+    fires = [_fire(service, each) for each in service.queries.fires(found.id, 10)]
     return views.document(**shown(service.home, found), fires=fires)
 
 
 def upcoming(schedule: ScheduleRecord, count: int) -> list[str]:
-    """The next instants at which it is due, without those after its end."""
+    """The next instants at which it fires, its jitter counted, without those due after its end."""
     after = max(utc_now(), due.read(schedule.decided_until))
     found = due.cron(schedule).upcoming(after, min(count, MOST_INSTANTS))
     last = due.read(schedule.until) if schedule.until else None
-    return [due.written(each) for each in found if last is None or each <= last]
+    chosen = [each for each in found if last is None or each <= last]
+    ready = accumulate((due.ready_at(schedule, each) for each in chosen), max)  # as `due.decide`
+    return [due.written(each) for each in ready]
 
 
 def following(service: Service, word: str, count: int) -> dict[str, Any]:
@@ -192,8 +195,22 @@ def history(service: Service, word: str, limit: int, before: str | None = None) 
     fires = service.queries.fires(found.id, limit + 1, before)
     more = fires[limit - 1].due_at if len(fires) > limit else None
     return views.document(
-        name=found.name, fires=[views.fire(each) for each in fires[:limit]], next=more
+        name=found.name,
+        timezone=found.timezone,
+        fires=[_fire(service, each) for each in fires[:limit]],
+        next=more,
     )
+
+
+def _fire(service: Service, fire: FireRecord) -> dict[str, Any]:
+    """A fire, and what became of the sweep that it made."""
+    sweep = service.queries.sweep(fire.sweep_id) if fire.sweep_id else None
+    best = service.queries.best(sweep) if sweep else None
+    return {
+        **views.fire(fire),
+        "sweep_state": sweep.state if sweep else None,
+        "best": best.score if best else None,
+    }
 
 
 def wish(document: Mapping[str, Any]) -> Wish:
