@@ -99,7 +99,8 @@ def test_a_caret_is_under_the_field_that_is_wrong(text: str, caret: str, what: s
 @pytest.mark.parametrize("text", ["0 2 * *", "0 0 2 * * *", "", "midnight"])
 def test_a_cron_expression_has_five_fields(text: str) -> None:
     number = len(text.split())
-    assert said(text).endswith(f"{number} fields, and a cron expression has five")
+    fields = "1 field" if number == 1 else f"{number} fields"
+    assert said(text).endswith(f"{fields}, and a cron expression has five")
     assert f"  {'^' * max(1, len(text))} {number}" in said(text)
 
 

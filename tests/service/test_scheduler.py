@@ -16,7 +16,7 @@ from orch.errors import NotFoundError
 from orch.home import Home
 from orch.planning import words as planning
 from orch.planning.words import SweepWords
-from orch.service import scheduler, schedules
+from orch.service import due, scheduler, schedules
 from orch.service.due import written
 from orch.settings import Settings
 from orch.testing import silent
@@ -346,3 +346,11 @@ def test_a_zone_that_is_gone_harms_no_other(room: Room) -> None:
     assert (shown["state"], shown["next_at"]) == ("blocked", None)
     assert shown["blocked"] == "this machine knows no time zone Mars/Olympus"
     assert hourly.blocked is None
+
+
+def test_what_is_next_counts_the_jitter(room: Room) -> None:
+    room.add(jitter_seconds=1800.0)
+    (coming, *_) = schedules.upcoming(room.schedule, 3)
+    when = due.read(coming)
+    assert (when.minute, when.second, when.microsecond) != (0, 0, 0)
+    assert due.ready_at(room.schedule, when.replace(minute=0, second=0, microsecond=0)) == when

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from orch.clock import now
 from orch.home import Home
-from orch.planning import words
 from orch.service import notices, processes
 from orch.settings import Settings
 from orch_db.jobs import LOST
 from orch_db.records import JobRecord, SweepRecord
 from orch_db.service_queries import ServiceQueries
 from orch_db.service_store import ServiceStore
+from orch_db.transitions import UNPLANNED
 
 HOLD_SECONDS = 60.0
 GONE = "its process is gone"
@@ -114,7 +114,7 @@ def end(
     A sweep that was given more trials while its last ones ended is queued again.
     """
     sweep = queries.sweep(job.sweep_id)
-    if sweep is not None and code and words.is_unplanned(sweep) and sweep.state == "queued":
+    if sweep is not None and code and (sweep.board, sweep.state) == (UNPLANNED, "queued"):
         sweep = _failed(sweep, message)  # as `end_job` records it: it was never planned
     told = notices.ended(settings, sweep, code, queries.best(sweep)) if sweep else ()
     if not store.end_job(job.sweep_id, process, code, message, now(), told) or sweep is None:
