@@ -60,6 +60,7 @@ bench: .venv/developer
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/durability.py
 	$(BIN)/python benchmarks/service.py
+	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/fill.py --data $(DATA)
 	$(BIN)/python benchmarks/vs_peers.py --data $(DATA) --workload blocks
 	$(BIN)/python benchmarks/vs_peers.py --data $(DATA) --workload head

@@ -52,8 +52,8 @@ def main() -> None:
         print(json.dumps(_epochs_a_second(HEADS[options.worker], options.turns)))
         return
     print(machine())
-    print(table(("head", "train_on_batch, ms an epoch", *_columns()), _calls(options.turns)))
-    print(table(("head", "2 × 1 thread", "1 × 2 threads", "ratio"), _threads(options.turns)))
+    print(table([("head", "train_on_batch, ms an epoch", *_columns()), *_calls(options.turns)]))
+    print(table([("head", "2 × 1 thread", "1 × 2 threads", "ratio"), *_threads(options.turns)]))
 
 
 def _columns() -> list[str]:
@@ -80,7 +80,7 @@ def _model(head: Head, steps: int) -> Any:
     from keras import layers
 
     keras.utils.set_random_seed(0)
-    model = keras.Sequential(
+    model: Any = keras.Sequential(
         [
             keras.Input(head.shape),
             layers.Flatten(),
