@@ -90,7 +90,7 @@ def _model(head: Head, steps: int) -> Any:
         ]
     )
     loss = "sparse_categorical_crossentropy"
-    model.compile("adam", loss, ["accuracy"], steps_per_execution=steps, jit_compile=False)
+    model.compile("adam", loss, metrics=["accuracy"], steps_per_execution=steps, jit_compile=False)
     return model
 
 

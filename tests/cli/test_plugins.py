@@ -111,7 +111,7 @@ def test_what_a_file_shows_blocks_it(
     assert found["digits"]["state"] == "ready"
     ran = orch("plugins", "check", "odd")
     assert ran.code == 6
-    assert f"fault    import       {found['odd']['why']}" in ran.out
+    assert f"fault    import         {found['odd']['why']}" in ran.out
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_a_plugin_that_dies_is_a_finding(
     site.plant("odd", changed(GOOD_DATASET, ("found = {}", slip)))
     ran = orch("plugins", "check", "odd")
     assert ran.code == 6
-    assert f"fault    {check:<13}{why}\n" in ran.out
+    assert f"fault    {check:<15}{why}\n" in ran.out
     assert f"not run  labels, every-class, images, apart, order, digest: {check} has a f" in ran.out
 
 
@@ -330,7 +330,7 @@ def test_a_plugin_that_hangs_is_a_finding(
     site.plant("odd", changed(GOOD_STRATEGY, slip), STRATEGIES)
     ran = orch("plugins", "check", "odd")
     assert ran.code == 6
-    assert "fault    plans        it is not over after 12 s\n" in ran.out
+    assert "fault    plans          it is not over after 12 s\n" in ran.out
     assert "ok       parameters" in ran.out
 
 

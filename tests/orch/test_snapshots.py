@@ -198,7 +198,7 @@ def test_what_is_left_is_discarded_trial_by_trial(tmp_path: Path) -> None:
 
 
 def test_nothing_but_seconds_and_place_may_differ(home: Home, wanted: TrialSpec) -> None:
-    plan = trial.make_plan(wanted, trial.backbones.describe(home, "vgg-mini"), 160)[0]
+    plan = trial.make_plan(wanted, home, trial.backbones.describe(home, "vgg-mini"), 160)[0]
     cut = [trial.stages.Cut(26, "", "")]
     same = snapshots.fingerprint(wanted, plan, cut)
     for change in ({"attempt": 3}, {"known_epochs": 2}, {"hang_seconds": 9.0}, {"keep": True}):
