@@ -76,6 +76,35 @@ def said(flags: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def require_for_service(**flags: object) -> None:
+    """Refuse options of a sweep that this terminal runs, where it is left to the service.
+
+    Raises:
+        UsageError: one was given.
+    """
+    for name, value in flags.items():
+        if value not in (None, False):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for a sweep that runs in this terminal, and this "
+                "one is left to the service; nothing was changed",
+                "leave it out, or go without --detach and ORCH_URL",
+            )
+
+
+def require_no_priority(priority: int) -> None:
+    """Refuse a place in the queue for a sweep that is not queued.
+
+    Raises:
+        UsageError: one was given.
+    """
+    if priority:
+        raise UsageError(
+            f"--priority {priority} is a place in the queue, and this sweep runs at once; "
+            "nothing was changed",
+            f"--priority {priority} --detach",
+        )
+
+
 def seconds(option: str, text: str | None) -> float | None:
     """Read a duration such as 10m.
 

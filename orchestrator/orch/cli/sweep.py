@@ -56,8 +56,10 @@ def sweep(
     """Try configurations of a strategy on a dataset and rank them."""
     words = _words(_told(file), {**options.said(context.params), "name": name})
     if detach or client() is not None:
+        options.require_for_service(dry_run=dry_run, ray_address=ray_address)
         _queue(words, priority, detach, as_json)
         return
+    options.require_no_priority(priority)
     from orch.cli.live import steps
     from orch.planning.spec import plan_sweep
 
