@@ -44,8 +44,11 @@ def test_whatever_a_client_asks_the_server_takes(url: str) -> None:
 
 
 def test_a_client_says_what_it_was_refused_with(url: str) -> None:
-    with pytest.raises(UsageError, match="Bearer TOKEN"):
+    with pytest.raises(UsageError, match="refuses the token") as refused:
         Client(url, "another-token-than-that").ask("GET", "/queue")
+    assert "cat HOME/token" in refused.value.hint
+    with pytest.raises(UsageError, match="asks for a token, and this home has none"):
+        Client(url, "").ask("GET", "/queue")
     with pytest.raises(NotFoundError, match="did you mean digits"):
         Client(url, TOKEN).ask("POST", "/sweeps", {"dataset": "digit"})
     with pytest.raises(ClusterError, match="did not answer"):
