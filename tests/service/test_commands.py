@@ -151,6 +151,20 @@ def test_ctrl_c_ends_the_wait_and_not_the_sweep(
         f"  try: orch sweeps wait {sweep[:6]}\n"
     )
     assert there.service.sweep(sweep).state == "queued"
+    meanwhile(_interrupt)
+    quiet = orch("sweeps", "wait", sweep, "--quiet")
+    assert (quiet.code, quiet.err) == (130, "")
+
+
+def test_ctrl_c_ends_the_following_of_a_log_and_not_the_sweep(
+    here: Api, orch: Callable[..., Any], meanwhile: Callable[..., None]
+) -> None:
+    meanwhile(_interrupt)
+    sweep = here.queue()
+    ran = orch("sweeps", "logs", "-f", sweep)
+    assert ran.code == 130
+    assert f"sweep {sweep[:6]} goes on; only its log is no longer followed" in ran.err
+    assert "error" not in ran.err
 
 
 @pytest.mark.parametrize(
@@ -285,6 +299,25 @@ def test_a_sweep_that_was_cancelled_while_it_waited_is_forked(left: tuple[Api, A
     assert ran.code == 0, ran.err
     made = json.loads(ran.out)
     assert (made["state"], made["parent"], made["spec"]["trials"]) == ("queued", sweep, 5)
+
+
+def test_a_sweep_that_failed_can_be_cancelled_for_good(left: tuple[Api, Any]) -> None:
+    found, orch = left
+    sweep = stopped(found, "failed")
+    assert orch("sweeps", "resume", sweep[:6]).code == 0, "it goes on"
+    found.client.post(f"/api/v1/sweeps/{sweep}/cancel")
+    assert found.service.sweep(sweep).state == "cancelled"
+    refused = orch("sweeps", "resume", sweep[:6])
+    assert refused.code == 2
+    assert "was cancelled and does not go on" in refused.err
+
+
+def test_a_priority_has_bounds_wherever_it_is_queued(left: tuple[Api, Any]) -> None:
+    found, orch = left
+    refused = orch("sweep", "digits", "--priority", "1001")
+    assert refused.code == 2
+    assert "'--priority': it should be less than or equal to 1000" in refused.err
+    assert queued(found) == []
 
 
 def test_a_sweep_is_resumed_in_its_place_in_the_queue(left: tuple[Api, Any]) -> None:

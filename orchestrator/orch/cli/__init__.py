@@ -94,7 +94,7 @@ def _plainly(message: str) -> str:
         said = f"Input should be a valid {kind}, unable to parse string as "
         if said in message:
             return f"{message.partition(said)[0]}this is not {plain}"
-    return message
+    return message.replace("Input should be ", "it should be ")
 
 
 def _help_of(error: Exception) -> str:

@@ -73,15 +73,31 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
 ) -> None:
     """Print what a sweep that the service ran has said."""
-    start = 0
-    if follow:
-        _until_started(sweep)
-    while True:
-        over = not follow or not _is_open(_sweep(sweep))
+    if not follow:
+        _print_log(sweep, 0)
+        return
+    try:
+        _follow(sweep)
+    except KeyboardInterrupt:
+        raise _left(sweep, "only its log is no longer followed", "logs -f") from None
+
+
+def _follow(sweep: str) -> None:
+    """Print a log from its start to the end of the sweep."""
+    _until_started(sweep)
+    start, over = 0, False
+    while not over:
+        over = not _is_open(_sweep(sweep))
         start = _print_log(sweep, start)
-        if over:
-            return
-        time.sleep(LOOK_SECONDS)
+        if not over:
+            time.sleep(LOOK_SECONDS)
+
+
+def _left(sweep: str, what: str, verb: str, said: str = "goes on") -> InterruptedSweepError:
+    """What Ctrl-C says of a sweep that does not hear it."""
+    return InterruptedSweepError(
+        f"sweep {sweep[:6]} {said}; {what}", f"orch sweeps {verb} {sweep[:6]}"
+    )
 
 
 def _until_started(sweep: str) -> None:
@@ -138,10 +154,10 @@ def until_over(sweep: str, quiet: bool = False) -> dict[str, Any]:
                 return document
             time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
-        short = sweep[:6]
-        what = "stays in the queue" if state == "queued" else "goes on"
-        message = "" if quiet else f"sweep {short} {what}; only the wait has ended"
-        raise InterruptedSweepError(message, f"orch sweeps wait {short}") from None
+        if quiet:
+            raise InterruptedSweepError("") from None
+        goes_on = "stays in the queue" if state == "queued" else "goes on"
+        raise _left(sweep, "only the wait has ended", "wait", goes_on) from None
 
 
 def leave(document: dict[str, Any], quiet: bool = False) -> NoReturn:

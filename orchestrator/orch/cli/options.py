@@ -38,7 +38,9 @@ Seed = Annotated[int | None, typer.Option(help="Same seed, same suggestions.")]
 Keep = Annotated[int | None, typer.Option(help="Keep the weights of so many trials.")]
 GpusPerTrial = Annotated[float | None, typer.Option(help="GPUs of each, e.g. 0.5.")]
 CpusPerTrial = Annotated[int | None, typer.Option(help="CPU cores of each.")]
-Priority = Annotated[int, typer.Option(help="In the queue: higher runs first.")]
+Priority = Annotated[
+    int, typer.Option(help="In the queue: higher runs first.", min=-1000, max=1000)
+]
 
 RayAddress = Annotated[str | None, typer.Option(help="Join a running Ray cluster.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit 9 if a trial failed.")]
