@@ -223,6 +223,27 @@ def test_a_fork_of_a_recipe_is_that_recipe_while_its_values_are(
     assert spec.recipe == recipe
 
 
+def test_a_fork_that_waited_is_what_it_would_have_been_at_once(
+    record: SweepRecord, home: Home
+) -> None:
+    """A parameter that is gone by the time it runs is in nobody's way."""
+    other = changed(of_space(record, mood="choice(calm,wild)"), trials=9)
+    waiting = resumption.queued_fork(other, SETTINGS)
+    stored = replace(waiting, spec=json.loads(json.dumps(waiting.spec)))
+    planned = resumption.begin(stored, other, None, Settings(), home, silent)
+    assert planned.spec == replace(fork(other, home).spec, id=waiting.id)
+    assert (waiting.parent, waiting.state, waiting.name) == (other.id, "queued", "mine")
+
+
+def test_a_fork_of_words_that_were_not_planned_has_an_id_of_its_own(
+    record: SweepRecord, home: Home
+) -> None:
+    waiting = replace(resumption.queued_fork(record, SETTINGS), state="cancelled")
+    spec = fork(waiting, home).spec
+    assert spec.id not in (waiting.id, record.id)
+    assert (spec.name, spec.trials, spec.limit) == ("mine", 7, 200)
+
+
 # ── both, as they are typed ─────────────────────────────────────────────────────────────────
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import socket
-import threading
-import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from api_client import NIGHTLY, TOKEN, api
+from in_process import listening
 
 from orch.errors import ClusterError, NotFoundError, UsageError
 from orch.home import Home
@@ -24,16 +22,8 @@ from orch.settings import Settings
 @pytest.fixture
 def url(tmp_path: Path) -> Generator[str]:
     """A server over a database of the test's own, as `orch serve` listens."""
-    listening = serve._listening(Settings(port=0))
-    with api(Home(tmp_path / "server")) as found, closing(listening) as sock:
-        server = uvicorn.Server(uvicorn.Config(found.application, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield serve.address("127.0.0.1", sock)
-        server.should_exit = True
-        thread.join()
+    with api(Home(tmp_path / "server")) as found, listening(found.application) as at:
+        yield at
 
 
 def test_answers_are_sent_at_once() -> None:
@@ -54,8 +44,11 @@ def test_whatever_a_client_asks_the_server_takes(url: str) -> None:
 
 
 def test_a_client_says_what_it_was_refused_with(url: str) -> None:
-    with pytest.raises(UsageError, match="Bearer TOKEN"):
+    with pytest.raises(UsageError, match="refuses the token") as refused:
         Client(url, "another-token-than-that").ask("GET", "/queue")
+    assert "cat HOME/token" in refused.value.hint
+    with pytest.raises(UsageError, match="asks for a token, and this home has none"):
+        Client(url, "").ask("GET", "/queue")
     with pytest.raises(NotFoundError, match="did you mean digits"):
         Client(url, TOKEN).ask("POST", "/sweeps", {"dataset": "digit"})
     with pytest.raises(ClusterError, match="did not answer"):

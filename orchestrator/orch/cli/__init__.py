@@ -27,8 +27,9 @@ def run(arguments: list[str], debug: bool = False) -> int:
         if code == 130:  # Typer's answer to Ctrl-C
             raise KeyboardInterrupt
         return code
-    except InterruptedSweepError as error:  # as its user wished
-        complain(error.message, error.hint, "")
+    except InterruptedSweepError as error:  # as its user wished; one without words is quiet
+        if error.message:
+            complain(error.message, error.hint, "")
         return error.exit_code
     except OrchError as error:
         code, message, hint = error.exit_code, error.message, error.hint
@@ -83,8 +84,17 @@ def usage_error(error: Exception) -> int | None:
         return 2
     if show is None:
         return code if type(error).__name__ in ("Exit", "Abort") else None
-    complain(error.format_message(), _help_of(error))  # pyright: ignore[reportAttributeAccessIssue]
+    complain(_plainly(error.format_message()), _help_of(error))  # pyright: ignore[reportAttributeAccessIssue]
     return int(code or 2)
+
+
+def _plainly(message: str) -> str:
+    """What the library says of a number that is none, in words for people."""
+    for kind, plain in (("integer", "a whole number"), ("number", "a number")):
+        said = f"Input should be a valid {kind}, unable to parse string as "
+        if said in message:
+            return f"{message.partition(said)[0]}this is not {plain}"
+    return message.replace("Input should be ", "it should be ")
 
 
 def _help_of(error: Exception) -> str:

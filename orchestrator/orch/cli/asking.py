@@ -26,6 +26,12 @@ def client() -> Client | None:
     return Client(settings.url, read_token(settings, home))
 
 
+def looked_here() -> str:
+    """What an error adds where ORCH_URL names a service that the command does not ask; else ""."""
+    settings, home = enter()
+    return f" in {home.root} on this machine; ORCH_URL is not asked" if settings.url else ""
+
+
 @contextmanager
 def results() -> Generator[Queries | RemoteQueries]:
     """What was swept: of the service that ORCH_URL names, or of this machine's database."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from orch.cli import output
+from orch.cli.asking import looked_here
 from orch.cli.door import enter, reading_service
 from orch.cli.nouns import noun
 from orch.errors import StorageError, UsageError
@@ -40,7 +41,7 @@ def list_notices(
         rows,
         as_json=as_json,
         as_csv=as_csv,
-        empty="nothing was told yet; set ORCH_WEBHOOK_URL or ORCH_NOTIFY_COMMAND",
+        empty=f"nothing was told yet{looked_here()}; set ORCH_WEBHOOK_URL or ORCH_NOTIFY_COMMAND",
     )
 
 
@@ -55,7 +56,8 @@ def test() -> None:
     sent = notices.made(settings, "notify.test", now(), now(), {"text": "orch can reach you"})
     if not sent:
         raise UsageError(
-            "no target of notices is set", "ORCH_WEBHOOK_URL=https://… orch notify test"
+            f"no target of notices is set{looked_here()}",
+            "ORCH_WEBHOOK_URL=https://… orch notify test",
         )
     refused = []
     for each in sent:

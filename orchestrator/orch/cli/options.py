@@ -38,7 +38,9 @@ Seed = Annotated[int | None, typer.Option(help="Same seed, same suggestions.")]
 Keep = Annotated[int | None, typer.Option(help="Keep the weights of so many trials.")]
 GpusPerTrial = Annotated[float | None, typer.Option(help="GPUs of each, e.g. 0.5.")]
 CpusPerTrial = Annotated[int | None, typer.Option(help="CPU cores of each.")]
-Priority = Annotated[int, typer.Option(help="In the queue: higher runs first.")]
+Priority = Annotated[
+    int, typer.Option(help="In the queue: higher runs first.", min=-1000, max=1000)
+]
 
 RayAddress = Annotated[str | None, typer.Option(help="Join a running Ray cluster.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit 9 if a trial failed.")]
@@ -74,6 +76,35 @@ def said(flags: Mapping[str, Any]) -> dict[str, Any]:
         "space": pairs("-S", flags["space"] or [], "learning_rate='log(1e-5,1e-2)'"),
         "options": read(flags["chosen"], flags["split"]),
     }
+
+
+def require_for_service(**flags: object) -> None:
+    """Refuse options of a sweep that this terminal runs, where it is left to the service.
+
+    Raises:
+        UsageError: one was given.
+    """
+    for name, value in flags.items():
+        if value not in (None, False):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for a sweep that runs in this terminal, and this "
+                "one is left to the service; nothing was changed",
+                "leave it out, or go without --detach and ORCH_URL",
+            )
+
+
+def require_no_priority(priority: int) -> None:
+    """Refuse a place in the queue for a sweep that is not queued.
+
+    Raises:
+        UsageError: one was given.
+    """
+    if priority:
+        raise UsageError(
+            f"--priority {priority} is a place in the queue, and this sweep runs at once; "
+            "nothing was changed",
+            f"--priority {priority} --detach",
+        )
 
 
 def seconds(option: str, text: str | None) -> float | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orch.cli import options, output
-from orch.cli.asking import ask, client
+from orch.cli.asking import ask, client, results
 from orch.cli.door import enter_with_libraries
 from orch.errors import NoTrialCompletedError, OrchError, SomeTrialsFailedError, UsageError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orch.home import Home
     from orch.planning.spec import PlannedSweep
     from orch.planning.words import SweepWords
+    from orch.service.remote import RemoteQueries
     from orch.settings import Settings
     from orch_db.queries import Queries
 
@@ -56,8 +57,10 @@ def sweep(
     """Try configurations of a strategy on a dataset and rank them."""
     words = _words(_told(file), {**options.said(context.params), "name": name})
     if detach or client() is not None:
+        options.require_for_service(dry_run=dry_run, ray_address=ray_address)
         _queue(words, priority, detach, as_json)
         return
+    options.require_no_priority(priority)
     from orch.cli.live import steps
     from orch.planning.spec import plan_sweep
 
@@ -96,21 +99,19 @@ def _words(told: dict[str, Any], said: dict[str, Any]) -> SweepWords:
 
 
 def _queue(words: SweepWords, priority: int, detach: bool, as_json: bool) -> None:
-    """Leave a sweep to the service, and say how to follow it, or wait for its end."""
+    """Leave a sweep to the service, and say how to follow it, or show its result at its end."""
     from orch.cli import detached
     from orch.service import sweeps
 
     body = {**words.to_json(), "priority": priority}
     found = ask("POST", "/sweeps", lambda s: sweeps.queue(s, words, priority), body)
-    if not detach:
-        detached.wait(found["id"])
-    if as_json:
-        output.print_json(found)
-    else:
-        print(found["id"])
-        output.say(f"queued; follow it with: orch sweeps logs -f {found['id'][:6]}")
-    if not ask("GET", "/queue", sweeps.in_queue)["service"]:
-        output.say("no service runs the queue: orch serve")
+    if detach:
+        detached.say_queued(found, as_json)
+        return
+    ended = detached.until_over(found["id"])
+    with results() as queries:
+        _show_result(queries, found["id"], as_json)
+    detached.leave(ended)
 
 
 def _texts(table: dict[str, Any]) -> dict[str, str]:
@@ -183,7 +184,7 @@ def _counts(queries: Any, sweep_id: str) -> dict[str, int]:
     return dict(record.trials) if record else {}
 
 
-def _show_result(queries: Queries, sweep_id: str, as_json: bool) -> None:
+def _show_result(queries: Queries | RemoteQueries, sweep_id: str, as_json: bool) -> None:
     from orch import views
     from orch.cli.tables import next_commands, sweep_result
 

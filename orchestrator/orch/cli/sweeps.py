@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from orch.cli import options, output
+from orch.cli import detached, options, output
 from orch.cli.asking import ask, client, results
 from orch.cli.door import enter, enter_with_libraries, opened, reading
 from orch.cli.nouns import noun
@@ -18,7 +17,6 @@ from orch.trials import FailureKind
 if TYPE_CHECKING:
     from orch.home import Home
     from orch.planning.spec import PlannedSweep
-    from orch.service.state import Service
     from orch.settings import Settings
     from orch.sweeps.orders import Wanted
     from orch_db.records import SweepRecord
@@ -132,6 +130,7 @@ def resume(
     ] = False,
     strict: options.Strict = False,
     detach: options.Detach = False,
+    priority: options.Priority = 0,
     as_json: output.Json = False,
 ) -> None:
     """Go on with a sweep that was interrupted, paused or stopped: what ended stays."""
@@ -144,7 +143,11 @@ def resume(
     }
     from orch.sweeps.orders import require_unfinished
 
-    if _left_to_service(sweep, "resume", {}, detach):
+    if _left_to_service(detach, priority, **flags, strict=strict):
+        if fork:
+            detached.fork(sweep, priority, as_json)
+        else:
+            detached.again(sweep, "resume", {"priority": priority}, as_json)
         return
     record = _record(sweep)
     if not fork:
@@ -178,20 +181,21 @@ def extend(
     ray_address: options.RayAddress = None,
     strict: options.Strict = False,
     detach: options.Detach = False,
+    priority: options.Priority = 0,
     as_json: output.Json = False,
 ) -> None:
     """Give a sweep more trials; where nobody runs it, go on with it now."""
     from orch.sweeps import orders
 
-    more = _number(trials)
-    if trials.strip().startswith("+") and _left_to_service(
-        sweep, "extend", {"trials": more}, detach
-    ):
+    flags = {"concurrent": concurrent, "ray_address": ray_address}
+    number, in_all = _number(trials), not trials.strip().startswith("+")
+    if _left_to_service(detach, priority, **flags, strict=strict):
+        body = {"trials": number, "in_all": in_all, "priority": priority}
+        detached.again(sweep, "extend", body, as_json)
         return
     record = _record(sweep)
     orders.require_not_cancelled(record)
-    wanted = _all_trials(trials, int(record.spec["trials"]))
-    flags = {"concurrent": concurrent, "ray_address": ray_address}
+    wanted = number if in_all else int(record.spec["trials"]) + number
     ready = _planned(record, flags) if record.state != "running" else None
     with opened(*enter()) as (store, _):
         orders.extend(store, record, wanted)
@@ -212,6 +216,7 @@ def retry(
     ray_address: options.RayAddress = None,
     strict: options.Strict = False,
     detach: options.Detach = False,
+    priority: options.Priority = 0,
     as_json: output.Json = False,
 ) -> None:
     """Run a sweep's failed trials again."""
@@ -220,11 +225,13 @@ def retry(
     if not failed and not kinds:
         raise UsageError("nothing says what to run again", f"orch sweeps retry {sweep} --failed")
     wanted: list[FailureKind] = [_kind(each) for each in kinds or ()]
-    if _left_to_service(sweep, "retry", {"classes": wanted}, detach):
+    flags = {"concurrent": concurrent, "ray_address": ray_address}
+    if _left_to_service(detach, priority, **flags, strict=strict):
+        detached.again(sweep, "retry", {"classes": wanted, "priority": priority}, as_json)
         return
     record = _record(sweep)
     orders.require_retriable(record)
-    ready = _planned(record, {"concurrent": concurrent, "ray_address": ray_address})
+    ready = _planned(record, flags)
     with opened(*enter()) as (store, _):
         count = orders.retry(store, record, wanted)
     output.say(f"{count} trials of sweep {record.id[:6]} are queued again")
@@ -268,16 +275,17 @@ class _Ready:
 def _planned(record: SweepRecord, flags: dict[str, Any], *, fork: bool = False) -> _Ready:
     """A sweep that may go on, or a new one from it, checked against what there is today."""
     from orch.cli.live import steps
-    from orch.planning.words import is_unplanned, plan
+    from orch.planning.words import is_unplanned
     from orch.sweeps import resumption
 
     settings, home = enter_with_libraries(**flags)
     with reading() as queries:
-        former = queries.sweep(record.parent) if is_unplanned(record) and record.parent else record
+        waits = is_unplanned(record) and not fork
+        former = queries.sweep(record.parent) if waits and record.parent else record
         best = queries.best(former) if former else None
     with steps() as progress:
-        if is_unplanned(record):
-            planned = resumption.begin_with(plan(record, settings, home, progress), best)
+        if waits:
+            planned = resumption.begin(record, former, best, settings, home, progress)
             return _Ready(planned, settings, home, record.parent, fresh=True)
         if fork:
             planned = resumption.fork(record, best, settings, home, progress)
@@ -302,18 +310,16 @@ def _run(ready: _Ready, *, strict: bool, as_json: bool) -> None:
     )
 
 
-def _left_to_service(sweep: str, verb: str, body: dict[str, Any], detach: bool) -> bool:
-    """Queue it instead of running it here, where that is wished or ORCH_URL names a service."""
-    if not detach and client() is None:
-        return False
-    from orch.service import sweeps
+def _left_to_service(detach: bool, priority: int, **flags: object) -> bool:
+    """True where that is wished or ORCH_URL names a service, which has no word for these flags.
 
-    here: dict[str, Callable[[Service], dict[str, Any]]] = {
-        "resume": lambda s: sweeps.resume(s, sweep),
-        "extend": lambda s: sweeps.extend(s, sweep, body["trials"]),
-        "retry": lambda s: sweeps.retry(s, sweep, body["classes"]),
-    }
-    output.say(ask("POST", f"/sweeps/{sweep}/{verb}", here[verb], body)["said"])
+    Raises:
+        UsageError: an option was given that does not fit where the sweep will run.
+    """
+    if not detach and client() is None:
+        options.require_no_priority(priority)
+        return False
+    options.require_for_service(**flags)
     return True
 
 
@@ -322,11 +328,6 @@ def _number(text: str) -> int:
     if not number.isdecimal() or int(number) == 0:
         raise UsageError(f"--trials {text} is no number of trials", "write --trials +50")
     return int(number)
-
-
-def _all_trials(text: str, now: int) -> int:
-    """Read "+50", so many more, or "100", so many in all."""
-    return now + _number(text) if text.strip().startswith("+") else _number(text)
 
 
 def _kind(text: str) -> FailureKind:

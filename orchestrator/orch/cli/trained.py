@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orch.cli import output
+from orch.cli.asking import looked_here
 from orch.cli.door import cannot_write, enter_with_libraries, reading
-from orch.errors import DataError, UsageError
+from orch.errors import DataError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from orch.evaluation import Evaluation
     from orch.training.inference import Trained
+    from orch_db.queries import Queries
+    from orch_db.records import SweepRecord, TrialRecord
 
 Trial = Annotated[str, typer.Argument(help="A trial's id, or the beginning of one.")]
 SHOWN_CLASSES = 5  # of a prediction
@@ -182,16 +185,36 @@ def export(
         output.say(f"it holds layers of {module}: import that before keras.models.load_model")
 
 
+def _trial_here(queries: Queries, prefix: str) -> tuple[TrialRecord, SweepRecord]:
+    """A trial of this machine, where its weights are.
+
+    Raises:
+        NotFoundError: there is none; where ORCH_URL is set, that names no other.
+    """
+    from orch.sweeps.life import require_trial
+
+    try:
+        return require_trial(queries, prefix)
+    except NotFoundError as error:
+        elsewhere = looked_here()
+        if not elsewhere:
+            raise
+        raise NotFoundError(
+            f"{error.message}{elsewhere}, for weights stay where their sweep ran",
+            "the same there, without ORCH_URL",
+        ) from None
+
+
 def _load(prefix: str) -> Trained:
     from orch.cli.live import steps
     from orch.planning.spec import SweepSpec
-    from orch.sweeps.life import keeping, require_trial
+    from orch.sweeps.life import keeping
     from orch.training import inference
     from orch.training.workbench import Workbench
 
     settings, home = enter_with_libraries()
     with reading() as queries:
-        record, sweep = require_trial(queries, prefix)
+        record, sweep = _trial_here(queries, prefix)
     spec = SweepSpec.from_json(sweep.spec)
     with steps() as progress:
         progress("loading the network", 0, None)

@@ -21,6 +21,7 @@ class Client:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"ORCH_URL is {url!r}, which is no URL", "http://127.0.0.1:8642")
         self._url = url.rstrip("/") + ROOT
+        self._has_token = bool(token)
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {token}"
         self._session.headers["Cache-Control"] = "no-cache"
@@ -55,14 +56,24 @@ class Client:
             ) from None
         if answer.ok:
             return document
+        if answer.status_code == 401:
+            raise self._unknown()
         raise _error(answer.status_code, document)
+
+    def _unknown(self) -> UsageError:
+        """What is said where the service does not know who asks."""
+        service = f"the service at {self._url.removesuffix(ROOT)}"
+        hint = "ORCH_TOKEN=…, or its file token into this home; on its machine: cat HOME/token"
+        if self._has_token:
+            return UsageError(f"{service} refuses the token of ORCH_TOKEN or this home", hint)
+        return UsageError(f"{service} asks for a token, and this home has none", hint)
 
 
 def _error(status: int, document: dict[str, Any]) -> OrchError:
     message = str(document.get("detail", f"the service answered {status}"))
     hint = str(document.get("hint", ""))
-    if status in (401, 403):
-        return UsageError(message, "ORCH_TOKEN is the token of the service: cat HOME/token there")
+    if status == 403:
+        return UsageError(message, "orch serve --allowed-hosts NAME, where the service runs")
     if status == 404:
         return NotFoundError(message, hint)
     if status >= 500:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -15,7 +15,7 @@ from orch.planning.words import SweepWords
 from orch.service import processes
 from orch.service.due import written
 from orch.service.state import Service
-from orch.sweeps import orders
+from orch.sweeps import orders, resumption
 from orch.sweeps.control import as_it_is
 from orch.sweeps.orders import Wanted
 from orch.trials import FailureKind
@@ -93,14 +93,29 @@ def resume(service: Service, prefix: str, priority: int = 0) -> dict[str, Any]:
     return _again(service, record, priority, f"sweep {record.id[:6]} is queued again")
 
 
-def extend(service: Service, prefix: str, more: int, priority: int = 0) -> dict[str, Any]:
-    """Give a sweep so many trials more, and queue it where it does not run.
+def fork(service: Service, prefix: str, priority: int = 0) -> dict[str, Any]:
+    """Queue a new sweep from another, with the data, weights and plugins of the day it runs.
 
     Raises:
-        UsageError: it was cancelled, or just extended by another.
+        NotFoundError: its dataset, strategy or backbone is gone.
     """
     record = service.sweep(prefix)
-    wanted = int(record.spec["trials"]) + more
+    made = resumption.queued_fork(record, service.settings)
+    planning.check(planning.SweepWords.from_json(made.spec["words"]), service.home)
+    service.store.add(made, _flags(service, record), priority)
+    return document(service, made.id)
+
+
+def extend(
+    service: Service, prefix: str, trials: int, priority: int = 0, *, in_all: bool = False
+) -> dict[str, Any]:
+    """Give a sweep so many trials more, or in all, and queue it where it does not run.
+
+    Raises:
+        UsageError: it was cancelled, has as many, or was just extended by another.
+    """
+    record = service.sweep(prefix)
+    wanted = trials if in_all else int(record.spec["trials"]) + trials
     orders.extend(service.sweeps, record, wanted)
     said = f"sweep {record.id[:6]} has {wanted} trials now"
     if record.state == "running" or not _enqueued(service, record, priority):
@@ -136,9 +151,13 @@ def _again(service: Service, record: SweepRecord, priority: int, said: str) -> d
 
 
 def _enqueued(service: Service, record: SweepRecord, priority: int) -> bool:
+    return service.store.enqueue(record.id, _flags(service, record), now(), priority)
+
+
+def _flags(service: Service, record: SweepRecord) -> Mapping[str, Any]:
+    """What was said of the process that ran it."""
     job = service.queries.job(record.id)
-    flags = job.flags if job else {}
-    return service.store.enqueue(record.id, flags, now(), priority)
+    return job.flags if job else {}
 
 
 def in_queue(service: Service) -> dict[str, Any]:
@@ -170,6 +189,7 @@ def log(service: Service, prefix: str, start: int = 0) -> dict[str, Any]:
     record = service.sweep(prefix)
     file = processes.log(service.home, record.id)
     if not file.is_file():
+        _require_started(service, record)
         raise NotFoundError(
             f"sweep {record.id[:6]} has no log in {file.parent}: no service has run it here",
             f"orch sweeps show {record.id[:6]}",
@@ -179,6 +199,23 @@ def log(service: Service, prefix: str, start: int = 0) -> dict[str, Any]:
         found = content.read(MOST_LOG)
     text, length = _plain(found)
     return views.document(id=record.id, start=start, end=start + length, text=text)
+
+
+def _require_started(service: Service, record: SweepRecord) -> None:
+    """Say that the queue never came to a sweep, where that is why it has said nothing.
+
+    Raises:
+        NotFoundError: it did not.
+    """
+    job, identity = service.queries.job(record.id), record.id[:6]
+    if job is None or job.started_at is not None:
+        return
+    if job.state == "ended":
+        raise NotFoundError(
+            f"no service started sweep {identity}: it was {record.state} while it waited",
+            f"orch sweeps show {identity}",
+        )
+    raise NotFoundError(f"sweep {identity} waits in the queue and has not started", "orch queue")
 
 
 def _plain(content: bytes) -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from orch.contracts import Progress
 from orch.errors import UsageError
 from orch.home import Home
 from orch.planning.spec import PlannedSweep, SweepRequest, SweepSpec, allowed_today, plan_sweep
+from orch.planning.words import SweepWords, is_unplanned, plan, queued
 from orch.settings import Settings
 from orch.space import render_value
 from orch.sweeps.provenance import versions
@@ -46,8 +48,11 @@ def fork(
     """A new sweep with the words of another and today's data, weights and plugins.
 
     Parameters that are gone, or may not be what they were, are searched as by default. It begins
-    with the best configuration of the other, where that still is in its space.
+    with the best configuration of the other, where that still is in its space. Of one that waits
+    as words alone, these are planned.
     """
+    if is_unplanned(record):
+        return plan(replace(record, id=uuid.uuid4().hex[:12]), settings, home, progress)
     former = SweepSpec.from_json(record.spec)
     planned = begin_with(_planned_today(former, settings, home, progress), best)
     same = planned.spec.space == former.space
@@ -58,6 +63,54 @@ def fork(
         shortened=former.shortened,
     )
     return replace(planned, spec=spec)
+
+
+def queued_fork(record: SweepRecord, settings: Settings) -> SweepRecord:
+    """The row of a fork that waits in the queue; `begin` plans it where it runs."""
+    if is_unplanned(record):
+        words = SweepWords.from_json(record.spec["words"])
+    else:
+        words = _words(SweepSpec.from_json(record.spec))
+    total = int(record.spec["trials"])  # it may have been extended
+    waiting = queued(replace(words, trials=total, warm_start=record.id), settings)
+    return replace(waiting, spec={**waiting.spec, "fork": True})
+
+
+def _words(spec: SweepSpec) -> SweepWords:
+    return SweepWords(
+        spec.dataset,
+        spec.strategy,
+        spec.backbone,
+        spec.name,
+        spec.limit,
+        spec.seconds,
+        spec.objective.metric,
+        spec.space,
+        {name: render_value(value) for name, value in spec.dataset_options.items()},
+        sampler=spec.sampler,
+        pruner=spec.pruner,
+        seed=spec.seed,
+        keep=spec.keep,
+    )
+
+
+def begin(
+    record: SweepRecord,
+    former: SweepRecord | None,
+    best: TrialRecord | None,
+    settings: Settings,
+    home: Home,
+    progress: Progress,
+) -> PlannedSweep:
+    """Plan a sweep that waits as words alone; it keeps its id.
+
+    `former` is the one that it was forked from or starts warm from, `best` that one's best trial.
+    """
+    if former is None or not record.spec.get("fork"):
+        return begin_with(plan(record, settings, home, progress), best)
+    planned = fork(former, best, settings, home, progress)
+    own = replace(planned.spec, id=record.id, trials=int(record.spec["trials"]))
+    return replace(planned, spec=own)
 
 
 def begin_with(planned: PlannedSweep, best: TrialRecord | None) -> PlannedSweep:

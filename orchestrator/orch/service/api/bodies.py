@@ -68,9 +68,10 @@ class Place(Body):
 
 
 class Extension(Place):
-    """So many trials more."""
+    """So many trials more, or in all."""
 
     trials: Annotated[int, Field(ge=1, le=1_000_000)]
+    in_all: bool = False
 
 
 class Retry(Place):

@@ -68,10 +68,16 @@ def resume_sweep(here: Here, sweep: Id, body: Place) -> JSONResponse:
     return JSONResponse(sweeps.resume(here, sweep, body.priority), 202)
 
 
+@router.post("/sweeps/{sweep}/fork", status_code=202, tags=["sweeps"])
+def fork_sweep(here: Here, sweep: Id, body: Place) -> JSONResponse:
+    """Queue a new sweep from it."""
+    return JSONResponse(sweeps.fork(here, sweep, body.priority), 202)
+
+
 @router.post("/sweeps/{sweep}/extend", tags=["sweeps"])
 def extend_sweep(here: Here, sweep: Id, body: Extension) -> JSONResponse:
     """Give it more trials."""
-    return JSONResponse(sweeps.extend(here, sweep, body.trials, body.priority))
+    return JSONResponse(sweeps.extend(here, sweep, body.trials, body.priority, in_all=body.in_all))
 
 
 @router.post("/sweeps/{sweep}/retry", status_code=202, tags=["sweeps"])
