@@ -35,7 +35,7 @@ def one_error(ran, code: int, *words: str) -> None:
         (["sweep", "digits", "-S", "epochs"], 2, ["-S epochs says no value"]),
         (["sweep", "digits", "-S", "epochs=int(1;3)"], 2, ["epochs: ", "^"]),
         (["sweep", "digits", "--trials", "0"], 2, ["trials is 0", "least is 1"]),
-        (["sweep", "digits", "--trials", "many"], 2, ["--trials", "integer"]),
+        (["sweep", "digits", "--trials", "many"], 2, ["--trials", "a whole number"]),
         (["sweep", "digits", "--seed", "-1"], 2, ["seed is -1"]),
         (["sweep", "digits", "--time", "soon"], 2, ["--time 'soon'", "1h30m"]),
         (["sweep", "digits", "--limit", "0"], 2, ["--limit 0"]),

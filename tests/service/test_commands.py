@@ -11,8 +11,7 @@ from typing import Any
 
 import fake_sweeps
 import pytest
-from api_client import TOKEN, Api, api, completed
-from in_process import listening
+from api_client import Api, api, completed
 from orch_db_rows import trial
 from sqlalchemy import insert, update
 
@@ -30,15 +29,6 @@ SWEEP = ("sweep", "digits", "--trials", "2")
 def here(tmp_path: Path) -> Generator[Api]:
     """The service's side of the home in which commands work."""
     with api(Home(tmp_path / "home")) as found:
-        yield found
-
-
-@pytest.fixture
-def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Api]:
-    """A service with a home of its own, which ORCH_URL names."""
-    with api(Home(tmp_path / "server")) as found, listening(found.application) as url:
-        monkeypatch.setenv("ORCH_URL", url)
-        monkeypatch.setenv("ORCH_TOKEN", TOKEN)
         yield found
 
 
@@ -349,58 +339,3 @@ def test_a_number_that_is_none_is_named_in_plain_words(
     refused = orch("sweep", "digits", option, "many")
     assert refused.code == 2
     assert f"Invalid value for '{option}': this is not a whole number" in refused.err
-
-
-# ── what stays on this machine ──────────────────────────────────────────────────────────────
-
-
-def words_of_local(folder: Path) -> dict[str, tuple[str, ...]]:
-    """Commands that need the weights of a trial which the service has."""
-    return {
-        "evaluate": ("evaluate", "5eed00000001"),
-        "predict": ("predict", "5eed00000001", str(folder / "a.png")),
-        "export": ("export", "5eed00000001", "--to", str(folder / "a.keras")),
-    }
-
-
-@pytest.mark.parametrize("verb", ["evaluate", "predict", "export"])
-def test_a_command_that_needs_weights_says_that_it_looks_here(
-    there: Api, orch: Callable[..., Any], tmp_path: Path, verb: str
-) -> None:
-    there.add(*completed())
-    words = words_of_local(tmp_path)[verb]
-    refused = orch(*words)
-    assert refused.code == 3
-    assert f"'5eed00000001' in {tmp_path / 'home'} on this machine; ORCH_URL is not" in refused.err
-    assert "try: the same there, without ORCH_URL" in refused.err
-
-
-def test_what_needs_weights_says_less_without_a_service(
-    orch: Callable[..., Any], tmp_path: Path
-) -> None:
-    refused = orch(*words_of_local(tmp_path)["evaluate"])
-    assert refused.code == 3
-    assert "ORCH_URL" not in refused.err
-
-
-def test_notices_are_those_of_this_machine(there: Api, orch: Callable[..., Any]) -> None:
-    assert "nothing was told yet in " in (listed := orch("notify")).err
-    assert "on this machine; ORCH_URL is not asked" in listed.err
-    refused = orch("notify", "test")
-    assert refused.code == 2
-    assert "no target of notices is set in " in refused.err
-    assert "on this machine; ORCH_URL is not asked" in refused.err
-
-
-def test_a_token_that_is_missing_and_one_that_is_wrong_are_told_apart(
-    there: Api, orch: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("ORCH_TOKEN")
-    missing = orch("queue")
-    assert missing.code == 2
-    assert "asks for a token, and this home has none" in missing.err
-    monkeypatch.setenv("ORCH_TOKEN", "another-token-than-that")
-    wrong = orch("queue")
-    assert wrong.code == 2
-    assert "refuses the token of ORCH_TOKEN or this home" in wrong.err
-    assert TOKEN not in wrong.err
