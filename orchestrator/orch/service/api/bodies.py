@@ -85,8 +85,8 @@ class Schedule(Body):
 
     name: Name
     cron: Text
-    timezone: Text
     sweep: Sweep
+    timezone: Text = "UTC"
     overlap: Overlap = "skip"
     catch_up: CatchUp = "latest"
     mode: Mode = "new"
