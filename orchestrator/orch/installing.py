@@ -88,13 +88,13 @@ def _check_name(name: str) -> None:
     if name in registry.dataset_names():
         brought = registry.version(registry.DATASETS, name)
         raise UsageError(
-            f"{name} is the name of a dataset of {brought}; nothing was added",
-            "choose another: --name NAME",
+            f"{name} is the name of a dataset of {brought}; nothing was changed",
+            "choose another name",
         )
     if not catalog.NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} cannot be a dataset's name; nothing was added",
-            "write small letters, digits, '.', '-' and '_', such as --name garden-birds",
+            f"{name!r} cannot be a dataset's name; nothing was changed",
+            "write small letters, digits, '.', '-' and '_', such as garden-birds",
         )
 
 

@@ -96,7 +96,8 @@ def _conclude(name: str, report: Report) -> None:
             f"{name} has {errors} and {warnings}; nothing was changed",
             f"orch datasets check {name} --json names every file",
         )
-    following = f"orch {'datasets add' if own_data.is_own(name, None) else 'sweep'} {name}"
+    own = own_data.is_own(name, None)
+    following = f"orch datasets add {name}, with the same words" if own else f"orch sweep {name}"
     said = f"{name} has {warnings}, no error" if report.count("warning") else ""
     output.say(f"{said or f'nothing is wrong with {name}'}. Next: {following}")
 

@@ -123,8 +123,7 @@ def remove(name: Name, yes: output.Yes = False) -> None:
         output.confirm(f"delete orch's copy of {name}, {output.size(installed.bytes)}?", yes)
     with serving(settings, home, database_url(settings, home)) as service:
         size = upkeep.remove(home, name, service.queries)
-    output.say(f"{name} is removed, {output.size(size)} are free; its results stay")
-    output.say(f"They are in: orch leaderboard {name}")
+    output.say(f"{name} is removed, {output.size(size)} are free; results with it stay")
 
 
 @app.command("rename")
