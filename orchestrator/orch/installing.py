@@ -133,8 +133,8 @@ def remove(home: Home, name: str) -> int:
     return size
 
 
-def rename(home: Home, former: str, name: str) -> None:
-    """Call a user's own dataset otherwise.
+def check_renaming(home: Home, former: str, name: str) -> None:
+    """Make sure that a dataset can be called otherwise; nothing is changed.
 
     Raises:
         NotFoundError: there is none of that name.
@@ -146,6 +146,15 @@ def rename(home: Home, former: str, name: str) -> None:
     _check_name(name)
     if (home.datasets / name).exists():
         raise UsageError(f"there is a dataset {name} already; nothing was renamed", "another name")
+
+
+def rename(home: Home, former: str, name: str) -> None:
+    """Call a user's own dataset otherwise.
+
+    Raises:
+        NotFoundError, UsageError: as `check_renaming`.
+    """
+    check_renaming(home, former, name)
     with locked(home.locks / f"dataset-{former}"):
         (home.datasets / former).rename(home.datasets / name)
         sync_folder(home.datasets)
@@ -209,11 +218,12 @@ def _describe(dataset: Dataset, folder: Path, source: str) -> Installed:
     if "train" not in splits:
         raise PluginError(f"the dataset {dataset.facts.name!r} serves no split called 'train'")
     files = catalog.files(folder)
+    began = datetime.now(UTC)  # what changes while it is hashed is newer
     return Installed(
         name=dataset.facts.name,
         digest=catalog.content_digest(folder, files),
         source=source,
-        installed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        installed_at=began.isoformat(timespec="seconds"),
         bytes=sum(path.stat().st_size for path in files),
         classes=dataset.facts.classes,
         splits={split: _counts(dataset, split, served) for split, served in splits.items()},

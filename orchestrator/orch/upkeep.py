@@ -39,9 +39,10 @@ def rename(home: Home, former: str, name: str, store: Store, queries: ServiceQue
     sweeps = queries.sweeps()
     require_idle(former, sweeps, "renamed")
     _require_unscheduled(former, queries.schedules())
-    installing.rename(home, former, name)
+    installing.check_renaming(home, former, name)
     mine = [_renamed(each, name) for each in sweeps if each.dataset == former]
-    store.rename_dataset(mine)
+    store.rename_dataset(mine)  # first: killed in between, the same command goes on from here
+    installing.rename(home, former, name)
     return len(mine)
 
 

@@ -127,3 +127,19 @@ def test_removing_links_never_touches_what_they_link_to(here: Service, tmp_path:
     add(here.home, tmp_path / "photos", link=True)
     upkeep.remove(here.home, "mine", here.queries)
     assert len(list((tmp_path / "photos").rglob("*.png"))) == 4
+
+
+def test_a_renaming_that_was_killed_goes_on(here: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    former = swept(here)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(upkeep.installing, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rename(here, "mine", "birds")
+    assert rename(here, "mine", "birds") == 0
+    (board,) = here.queries.boards("birds", 5)
+    assert [row.sweep_id for row in board.rows] == [former.id]
+    assert catalog.own_names(here.home) == ["birds"]

@@ -129,3 +129,15 @@ def test_a_tie_beats_nobody(tmp_path: Path, score: float, leads: bool) -> None:
             store.add_trial(trial(name, number=number, **ended))
         best = queries.leader_of_board("board", "maximize")
         assert (best is not None and best.id == "t2") == leads
+
+
+def test_a_sweep_whose_services_are_lost_thrice_is_told(desk: Desk) -> None:
+    for tries in range(3):
+        desk.store.started("s1", processes.identity(os.getpid()))
+        desk.store.hold(-1)
+        assert told(desk) == []
+        other = Runner(desk.store, desk.queries, NONE_AT_ONCE, desk.runner.home, "another")
+        other.tick()
+        assert tries == 2 or desk.store.claim(1, 60, NOW) is not None
+    assert desk.job.state == "ended"
+    assert told(desk) == [("sweep.failed", "s1", "the service that ran it is gone")]

@@ -355,3 +355,10 @@ def test_what_is_next_counts_the_jitter(room: Room) -> None:
     assert (when.minute, when.second, when.microsecond) != (0, 0, 0)
     ready = due.ready_at(room.schedule, when.replace(minute=0, second=0, microsecond=0))
     assert abs((ready - when).total_seconds()) < 0.001
+
+
+def test_zeros_are_words_too() -> None:
+    said = {"dataset": "digits", "seed": 0, "keep": 0}
+    assert SweepWords.from_json(SweepWords.from_json(said).to_json()) == SweepWords(
+        "digits", seed=0, keep=0
+    )

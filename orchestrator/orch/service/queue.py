@@ -17,6 +17,7 @@ from orch_db.transitions import UNPLANNED
 
 HOLD_SECONDS = 60.0
 GONE = "its process is gone"
+SERVICE_GONE = "the service that ran it is gone"
 OVER = ("completed", "cancelled", "stopped", "paused")  # states that somebody else has told
 
 
@@ -68,11 +69,13 @@ class Runner:
 
     def _lose(self, job: JobRecord, service: str) -> None:
         """Queue a job again whose process is gone; tell of it when that was the last time."""
-        if self.store.lose(job.sweep_id, service, GONE, now()) != "ended":
-            return
-        sweep = self.queries.sweep(job.sweep_id)
+        if self.store.lose(job.sweep_id, service, GONE, now()) == "ended":
+            self._tell_lost(job.sweep_id, GONE)
+
+    def _tell_lost(self, sweep_id: str, why: str) -> None:
+        sweep = self.queries.sweep(sweep_id)
         if sweep is not None and sweep.state not in OVER:
-            lost = _failed(sweep, GONE)
+            lost = _failed(sweep, why)
             self.store.tell(notices.ended(self.settings, lost, LOST, self.queries.best(sweep)))
 
     def _tell_best(self, sweep_id: str) -> None:
@@ -91,7 +94,10 @@ class Runner:
         for job in self.queries.jobs("running"):
             if job.service and job.service != self.name and is_gone(job.service):
                 self._take_from(job, job.service)
-        self.store.recover("the service that ran it is gone", now())
+        for sweep_id in self.store.recover(SERVICE_GONE, now()):
+            job = self.queries.job(sweep_id)
+            if job is not None and job.state == "ended":
+                self._tell_lost(sweep_id, SERVICE_GONE)
 
     def _take_from(self, job: JobRecord, service: str) -> None:
         if job.process and processes.is_alive(job.process):
