@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orch import probing, registry
 from orch.contracts import Dataset, DatasetFacts, Split, Value
-from orch.errors import DataError, NotFoundError, OrchError
+from orch.errors import DataError, NotFoundError, OrchError, PluginError
 from orch.home import Home
 from orch.kinds import LabelTable, OwnData
 
@@ -123,19 +123,31 @@ def load(home: Home, name: str, options: Mapping[str, Value] | None = None) -> D
         return registry.load_kind(own.kind).dataset(own, folder, options or {})
 
 
+def facts(home: Home, name: str, patience: float = probing.PATIENCE) -> DatasetFacts:
+    """The facts of one dataset; a plugin is asked in a process of its own, and nothing imported.
+
+    Raises:
+        NotFoundError, DataError: as `load`.
+        BlockedError: its plugin cannot be used.
+    """
+    if name in registry.dataset_names():
+        return probing.facts(home, registry.DATASETS, name, patience)
+    return load(home, name).facts
+
+
 def known(home: Home, patience: float) -> tuple[dict[str, DatasetFacts], dict[str, str]]:
     """The facts of every dataset by name, and of those that cannot be used a line that says why.
 
     Plugins are asked in processes of their own, for at most `patience` seconds.
     """
     asked = probing.datasets(home, patience)
-    facts, why = dict(asked.facts), {each.name: str(each) for each in asked.blocked}
+    found, why = dict(asked.facts), {each.name: str(each) for each in asked.blocked}
     for name in own_names(home):
         try:
-            facts[name] = load(home, name).facts
+            found[name] = load(home, name).facts
         except OrchError as error:
             why[name] = f"{error.message}; {error.hint}"
-    return dict(sorted(facts.items())), why
+    return dict(sorted(found.items())), why
 
 
 def brought_by(home: Home, name: str) -> str:
@@ -178,7 +190,32 @@ def open_splits(
     folder = content(home, installed)
     _check_unchanged(installed, folder)
     with registry.blaming("dataset", name):
-        return load(home, name, options).open(folder)
+        dataset = load(home, name, options)
+        splits = dataset.open(folder)
+        for split, served in splits.items():
+            check_labels(dataset.facts, split, served)
+        return splits
+
+
+def check_labels(facts: DatasetFacts, split: str, served: Split) -> None:
+    """Make sure that a split's labels are those of the dataset's classes.
+
+    Raises:
+        PluginError: they are not whole numbers, or out of range.
+    """
+    import numpy as np
+
+    labels, classes = np.asarray(served.labels), len(facts.classes)
+    if (
+        labels.ndim != 1
+        or labels.dtype.kind not in "iu"
+        or (len(labels) and not 0 <= labels.min() <= labels.max() < classes)
+    ):
+        raise PluginError(
+            f"the dataset {facts.name!r} serves labels in {split!r} that are not "
+            f"whole numbers from 0 to {classes - 1}",
+            f"orch plugins check {facts.name}",
+        )
 
 
 def _check_unchanged(installed: Installed, folder: Path) -> None:
@@ -187,11 +224,13 @@ def _check_unchanged(installed: Installed, folder: Path) -> None:
     own, size = installed.own, sum(stat.st_size for _, stat in seen)
     if own is not None and own.link:
         added = datetime.fromisoformat(installed.installed_at).timestamp()
-        newer = any(stat.st_ctime >= added for _, stat in seen)
+        newer = [path for path, stat in seen if stat.st_ctime >= added and path.is_symlink()]
         same = not newer or content_digest(folder, [path for path, _ in seen]) == installed.digest
         if size != installed.bytes or not same:
+            gone = sorted(path for path in folder.rglob("*") if not path.exists())
             raise DataError(
-                f"files in {own.source} have changed since {installed.name} was added",
+                f"files in {own.source} have changed since {installed.name} was added: "
+                + ("; ".join([*_some(gone, "gone"), *_some(newer, "newer")]) or "their sizes"),
                 f"orch datasets add {installed.name} takes them as they are now, as new data",
             )
     if size != installed.bytes:
@@ -199,6 +238,11 @@ def _check_unchanged(installed: Installed, folder: Path) -> None:
             f"{folder} is damaged: it has not the {installed.bytes:,} bytes it was added with",
             f"orch datasets add {installed.name}",
         )
+
+
+def _some(links: list[Path], how: str) -> list[str]:
+    """What happened to linked files, with the first of them: "2 gone, such as /data/a/1.png"."""
+    return [f"{len(links)} {how}, such as {links[0].readlink()}"] if links else []
 
 
 def files(folder: Path) -> list[Path]:

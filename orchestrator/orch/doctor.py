@@ -46,7 +46,7 @@ def examine(home: Home, database_url: str, patience: float) -> list[Finding]:
         _sqlite(),
         _database(database_url),
         *_plugins(home, patience),
-        _weights(home),
+        _weights(home, patience),
     ]
 
 
@@ -119,8 +119,9 @@ def _database(url: str) -> Finding:
 def _plugins(home: Home, patience: float) -> Iterator[Finding]:
     """The data of every dataset that can be used, and what is blocked of both kinds."""
     datasets = probing.datasets(home, patience)
-    for state in (*datasets.blocked, *probing.strategies(home, patience).blocked):
-        what = "data" if state.plugin.group == registry.DATASETS else "strategy"
+    others = (probing.strategies(home, patience), probing.backbones(home, patience))
+    for state in (*datasets.blocked, *(state for each in others for state in each.blocked)):
+        what = "data" if state.plugin.group == registry.DATASETS else state.plugin.kind
         found = f"the plugin {state.name} of {state.plugin.origin} is blocked: {state.why}"
         yield Finding(f"{what} {state.name}", found, False, f"orch plugins check {state.name}")
     for facts in datasets.facts.values():
@@ -148,9 +149,11 @@ def _dataset(home: Home, facts: DatasetFacts) -> Finding:
     return Finding(f"data {name}", f"{sum(installed.examples.values())} examples")
 
 
-def _weights(home: Home) -> Finding:
+def _weights(home: Home, patience: float) -> Finding:
+    known = probing.backbones(home, patience).facts
+    there = [known[name] for name in backbones.names() if name in known]
     try:
-        present = [name for name in backbones.names() if backbones.find_weights(home, name)]
+        present = [each.name for each in there if backbones.weights_of(home, each)]
     except OrchError as error:
         return Finding("weights", error.message, False, error.hint)
     return Finding("weights", ", ".join(present))

@@ -26,8 +26,7 @@ from orch.kinds import LabelTable, Omitted, OwnData
 BROUGHT = ("path", "label", "split")  # columns of the table that a gallery writes
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    pass
 
 
 def install(
@@ -233,18 +232,8 @@ def _describe(dataset: Dataset, folder: Path, source: str) -> Installed:
 def _counts(dataset: Dataset, split: str, served: Split) -> tuple[int, ...]:
     import numpy as np
 
-    labels: NDArray[np.int64] = np.asarray(served.labels)
-    classes = len(dataset.facts.classes)
-    if (
-        labels.ndim != 1
-        or labels.dtype.kind not in "iu"
-        or (len(labels) and not 0 <= labels.min() <= labels.max() < classes)
-    ):
-        raise PluginError(
-            f"the dataset {dataset.facts.name!r} serves labels in {split!r} that are not "
-            f"whole numbers from 0 to {classes - 1}"
-        )
-    counts = np.bincount(labels, minlength=classes)
+    catalog.check_labels(dataset.facts, split, served)
+    counts = np.bincount(np.asarray(served.labels), minlength=len(dataset.facts.classes))
     for name, count in zip(dataset.facts.classes, counts.tolist(), strict=True):
         if not count and split == "train":
             raise DataError(f"{dataset.facts.name}: the class {name!r} has no training example")

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orch import registry
+from orch import catalog, probing, registry
 from orch.contracts import DatasetFacts, Recipe
 from orch.errors import NotFoundError
+from orch.home import Home
 from orch.planning.spec import PlannedSweep, SweepRequest
 from orch.search_space import BUDGET
 from orch.space import render_value
@@ -34,8 +35,8 @@ def published(datasets: Iterable[DatasetFacts]) -> list[Published]:
     return [Published(facts.name, recipe) for facts in datasets for recipe in facts.recipes]
 
 
-def find(name: str) -> Published:
-    """The recipe called "dataset/recipe"; no plugin but that dataset's is imported.
+def find(home: Home, name: str, patience: float = probing.PATIENCE) -> Published:
+    """The recipe called "dataset/recipe"; no plugin is imported, and only that dataset's asked.
 
     Raises:
         NotFoundError: there is none.
@@ -44,7 +45,7 @@ def find(name: str) -> Published:
     dataset = name.partition("/")[0]
     if dataset not in registry.dataset_names():
         raise NotFoundError.among("recipe", name, registry.dataset_names(), HINT)
-    known = {each.name: each for each in published([registry.load_dataset(dataset).facts])}
+    known = {each.name: each for each in published([catalog.facts(home, dataset, patience)])}
     if name not in known:
         raise NotFoundError.among("recipe", name, known, HINT)
     return known[name]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from io import StringIO
 from typing import Any
 
 from orch.contracts import API, Backbone, Dataset, NetworkFacts, Strategy, Value
@@ -34,6 +36,8 @@ LISTS = {
     KINDS: "orch plugins",
     GALLERIES: "orch plugins",
 }
+CHECKED = (DATASETS, STRATEGIES, BACKBONES)
+"""The groups for whose plugins `orch plugins check` has checks."""
 CONTESTED = "two distributions bring it"
 
 
@@ -57,10 +61,11 @@ class Plugin:
 class BlockedError(PluginError):
     """A plugin cannot be used; `why` is the reason alone."""
 
-    def __init__(self, name: str, origin: str, why: str) -> None:
+    def __init__(self, group: str, name: str, why: str) -> None:
         super().__init__(
-            f"the plugin {name!r} of {origin} cannot be used: {why}",
-            "nothing was started; update or remove that distribution",
+            f"the plugin {name!r} of {version(group, name)} cannot be used: {why}; "
+            "nothing was started",
+            f"orch plugins check {name}" if group in CHECKED else "remove that distribution",
         )
         self.why = why
 
@@ -230,7 +235,8 @@ def _load(group: str, name: str, options: Mapping[str, Value]) -> Any:
     if len(found[name]) > 1:
         raise _broken(group, name, CONTESTED)
     try:
-        plugin = found[name][0].load()(**options)
+        with _stdout_kept():
+            plugin = found[name][0].load()(**options)
     except SystemExit as error:
         raise _broken(group, name, f"it ends the program (SystemExit: {error})") from error
     except Exception as error:
@@ -241,10 +247,24 @@ def _load(group: str, name: str, options: Mapping[str, Value]) -> Any:
     return plugin
 
 
+@contextmanager
+def _stdout_kept() -> Generator[None]:
+    """What a plugin prints while it is imported goes to stderr, without control characters: stdout
+    is the command's own.
+    """
+    printed = StringIO()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        shown = (each for each in printed.getvalue() if each.isprintable() or each == "\n")
+        sys.stderr.write("".join(shown))
+
+
 def other_api(api: object) -> str:
     """Say that a plugin is written for another version of the protocols."""
     return f"it is written for api = {api!r}, this orch has api = {API}"
 
 
 def _broken(group: str, name: str, why: str) -> BlockedError:
-    return BlockedError(name, version(group, name), why)
+    return BlockedError(group, name, why)

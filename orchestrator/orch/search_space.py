@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from orch import space
+from orch import registry, space
 from orch.contracts import (
     BackboneFacts,
     DatasetFacts,
@@ -45,7 +45,7 @@ def parameters(strategy: Strategy, problem: Problem) -> list[Parameter]:
         PluginError: the recipe names a parameter that there is not, or a value out of range.
     """
     recipe = starting_recipe(problem, strategy.facts.name)
-    offered = list(strategy.parameters(problem))
+    offered = _offered(strategy, problem)
     if recipe is None:
         return offered
     check_recipe(recipe, offered)
@@ -61,7 +61,7 @@ def reproduced(
     Raises:
         PluginError: as `parameters`.
     """
-    offered = list(strategy.parameters(problem))
+    offered = _offered(strategy, problem)
     check_recipe(recipe, offered)
     found: list[Parameter] = []
     for each in offered:
@@ -70,6 +70,32 @@ def reproduced(
             value = min(most_epochs, int(value))
         found.append(replace(each, default=value, search=Fixed(value)))
     return found
+
+
+def _offered(strategy: Strategy, problem: Problem) -> list[Parameter]:
+    """What a strategy offers, each default and searched range within what it allows itself."""
+    name = strategy.facts.name
+    with registry.blaming("strategy", name):
+        offered = list(strategy.parameters(problem))
+        for each in offered:
+            _check_parameter(name, each)
+    return offered
+
+
+def _check_parameter(strategy: str, offered: Parameter) -> None:
+    allowed = space.render(offered.allowed)
+    default = space.render_value(offered.default)
+    if not space.contains(offered.allowed, offered.default):
+        said = f"the default {default}"
+    elif not space.within(offered.search, offered.allowed):
+        said = f"{space.render(offered.search)} to search"
+    else:
+        return
+    raise PluginError(
+        f"the strategy {strategy!r} gives {offered.name} {said}, which is outside {allowed}, what "
+        "it allows itself; nothing was started",
+        f"orch plugins check {strategy}",
+    )
 
 
 def check_recipe(recipe: Recipe, offered: Iterable[Parameter]) -> None:

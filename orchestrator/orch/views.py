@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from orch import registry
+from orch import probing, registry
 from orch.catalog import Installed
 from orch.contracts import DatasetFacts, Option
 from orch.errors import OrchError
+from orch.home import Home
 from orch_db.records import (
     Board,
     EpochRecord,
@@ -220,18 +221,21 @@ def _sweep_of_board(record: SweepRecord) -> dict[str, Any]:
     }
 
 
-def chosen_options(dataset: str, spec: Mapping[str, Any]) -> list[str]:
+def chosen_options(home: Home, dataset: str, spec: Mapping[str, Any]) -> list[str]:
     """The options of a sweep's dataset that are not its defaults, as "name=value"."""
-    known = {each.name: each.default for each in _known_options(dataset)}
     options: Mapping[str, Any] = spec.get("dataset_options") or {}
+    if not options:
+        return []
+    known = {each.name: each.default for each in _known_options(home, dataset)}
     return [f"{n}={value(v)}" for n, v in options.items() if n not in known or known[n] != v]
 
 
-def _known_options(dataset: str) -> tuple[Option, ...]:
+def _known_options(home: Home, dataset: str) -> tuple[Option, ...]:
     """The options of a plugin, or those that users' own data can have."""
     try:
         if dataset in registry.dataset_names():
-            return registry.load_dataset(dataset).facts.options
+            known = probing.datasets(home).facts.get(dataset)
+            return known.options if known else ()
         kinds = [registry.load_kind(name) for name in registry.kind_names()]
     except OrchError:  # the plugin is gone; its results are not
         return ()

@@ -20,7 +20,7 @@ from planting import GOOD_DATASET, GOOD_STRATEGY, Site, changed, planted_site
 from orch import probing, registry
 from orch.home import Home
 from orch.probing import children
-from orch.registry import DATASETS, STRATEGIES
+from orch.registry import BACKBONES, DATASETS, STRATEGIES
 
 TRACE = "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n"
 
@@ -234,6 +234,10 @@ def test_facts_come_back_as_they_are(home: Home) -> None:
         assert facts == registry.load_dataset(name).facts
     for name, facts in probing.strategies(home).facts.items():
         assert facts == registry.load_strategy(name).facts
+    found = probing.backbones(home)
+    assert found.facts.keys() == set(registry.backbone_names())
+    for name, facts in found.facts.items():
+        assert facts == registry.load_backbone(name).facts
     assert probing.ready(home, DATASETS) == list(asked.facts)
 
 
@@ -267,6 +271,108 @@ def test_a_sweep_of_another_plugin_does_not_notice(orch: Any, site: Site) -> Non
     assert ran.code == 0, ran.err
     assert "odd" not in ran.out + ran.err
     assert time.monotonic() - began < 300
+
+
+HANGS = "import time; time.sleep(600); Plugin = 0"
+NAMED = {
+    "dataset swept": (DATASETS, "sweep odd --dry-run"),
+    "dataset shown": (DATASETS, "datasets show odd"),
+    "dataset added": (DATASETS, "datasets add odd"),
+    "dataset checked": (DATASETS, "datasets check odd"),
+    "recipe": (DATASETS, "reproduce odd/paper"),
+    "strategy swept": (STRATEGIES, "sweep digits --strategy odd --dry-run"),
+    "strategy shown": (STRATEGIES, "strategies show odd"),
+    "backbone swept": (BACKBONES, "sweep digits --backbone odd --dry-run"),
+    "backbone shown": (BACKBONES, "backbones show odd"),
+    "backbone given weights": (BACKBONES, "backbones add odd"),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_a_plugin_that_hangs_is_refused_where_it_is_named(
+    orch: Any, site: Site, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    monkeypatch.setenv("ORCH_PLUGIN_TIMEOUT", "2")
+    group, words = NAMED[case]
+    site.plant("odd", HANGS, group)
+    ran = orch(*words.split())
+    assert ran.code == 6, ran.err
+    why = "the plugin 'odd' of planted_odd 1.2 cannot be used: it is not imported after 2 s"
+    said = f"{why}; nothing was started"
+    assert said in ran.err
+    assert "orch plugins check odd" in ran.err
+
+
+def test_a_backbone_that_hangs_is_blocked_alone(
+    orch: Any, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCH_PLUGIN_TIMEOUT", "4")
+    site.plant("odd", HANGS, BACKBONES)
+    ran = orch("backbones", "--json")
+    assert ran.code == 0, ran.err
+    found = {each["name"]: each for each in json.loads(ran.out)["backbones"]}
+    assert "it is not imported after 4 s" in found["odd"]["problem"]
+    assert found["vgg16"]["problem"] is None
+    assert found["vgg16"]["image_size"] == 224
+
+
+def test_a_plugin_that_can_be_used_again_is_used(orch: Any, site: Site, tmp_path: Path) -> None:
+    flag = tmp_path / "there"
+    wants = f"if not __import__('os').path.exists({str(flag)!r}): raise ImportError('not there')\n"
+    site.plant("odd", wants + GOOD_DATASET)
+    assert orch("datasets", "show", "odd").code == 6
+    flag.touch()
+    ran = orch("datasets", "show", "odd")
+    assert (ran.code, ran.err) == (0, "")
+    assert "Noise" in ran.out
+
+
+def test_a_strategy_that_leaves_its_own_ranges_is_refused(orch: Any, site: Site) -> None:
+    site.plant("odd", changed(GOOD_STRATEGY, ("1e-3, Log", "1e3, Log")), STRATEGIES)
+    ran = orch("sweep", "digits", "--strategy", "odd", "--dry-run")
+    assert ran.code == 6
+    assert "the strategy 'odd' gives learning_rate the default 1000" in ran.err
+    assert "orch plugins check odd" in ran.err
+
+
+def test_labels_that_are_no_classes_are_refused(
+    orch: Any, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halves = "Rows(images, labels / 2 if __import__('os').environ.get('ODD') else labels)"
+    site.plant("odd", changed(GOOD_DATASET, ("Rows(images, labels)", halves)))
+    assert orch("datasets", "add", "odd").code == 0
+    monkeypatch.setenv("ODD", "1")
+    ran = orch("sweep", "odd", "--dry-run")
+    assert ran.code == 6
+    assert "serves labels in 'train' that are not whole numbers from 0 to 1" in ran.err
+
+
+def test_many_of_one_file_are_one_row(orch: Any, site: Site) -> None:
+    table = orch("plugins").out
+    networks = [line for line in table.splitlines() if " backbone " in line]
+    ours = len([name for name in registry.backbone_names() if name != "vgg-mini"])
+    assert [line.split()[:3] for line in networks] == [
+        [str(ours), "of", "them"],
+        ["vgg-mini", "backbone", "orch-sweeps"],
+    ]
+    assert "orch_plugins/fine_tune.py" in table
+    alone = orch("plugins", "--kind", "backbone")
+    assert "vgg19" in alone.out
+    assert "fine-tune" not in alone.out
+    refused = orch("plugins", "--kind", "network")
+    assert refused.code == 2
+    assert "--kind is 'network'" in refused.err
+
+
+def test_what_a_plugin_prints_is_kept_out_of_stdout(
+    orch: Any, site: Site, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.plant("loud", "print('\\x1b[2J\\x07hello')\n" + GOOD_DATASET)
+    ran = orch("datasets", "add", "loud")
+    assert (ran.code, ran.out) == (0, "")
+    assert "[2Jhello\n" in ran.err
+    assert "\x1b" not in ran.err
+    json.loads(orch("datasets", "show", "loud", "--json").out)
 
 
 def test_nothing_of_a_child_is_left(site: Site, home: Home, tmp_path: Path) -> None:

@@ -446,7 +446,7 @@ def test_the_example_in_the_documents_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (TESTS.parent / "docs" / "backbones.md").read_text()
-    code = page.split("```python")[1].split("```")[0].replace("sha256:…", f"sha256:{'0' * 64}")
+    code = page.split("```python")[1].split("```")[0]
     (tmp_path / "birdnet.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     plugin = __import__("birdnet").BirdNet()

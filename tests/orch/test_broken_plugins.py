@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from orch import registry, views
+from orch import registry
+from orch.cli import tables
 from orch.errors import PluginError
 
 IMPORTS = {
@@ -48,7 +49,7 @@ def test_it_is_named_with_its_distribution() -> None:
         with pytest.raises(PluginError, match=r"'broken' of broken 1\.2 cannot be used") as caught:
             load("broken")
         assert caught.value.exit_code == 6
-        assert caught.value.hint == "nothing was started; update or remove that distribution"
+        assert caught.value.hint == "orch plugins check broken"
 
 
 @pytest.mark.usefixtures("broken")
@@ -68,7 +69,7 @@ def test_the_others_go_on(orch: Callable[..., Any]) -> None:
     assert not finding["good"]
     assert "the plugin broken of broken 1.2 is blocked: " in finding["found"]
     assert finding["advice"] == "orch plugins check broken"
-    assert views.chosen_options("broken", {"dataset_options": {"rate": 8}}) == ["rate=8"]
+    assert tables.chosen_options("broken", {"dataset_options": {"rate": 8}}) == ["rate=8"]
 
 
 def test_whatever_a_plugin_raises_is_its_own_fault() -> None:

@@ -105,6 +105,15 @@ def test_too_little_is_refused(
     assert refused(home, folder(tmp_path / "x", counts), words).hint
 
 
+def test_what_is_there_instead_is_said(home: Home, tmp_path: Path) -> None:
+    root = tmp_path / "x"
+    (root / "a").mkdir(parents=True)
+    for name in ("1.wav", "2.wav", "3.txt"):
+        (root / "a" / name).touch()
+    error = refused(home, root, r"no examples in class folders, but 2 \.wav, 1 \.txt; nothing")
+    assert "--kind audio" in error.hint
+
+
 # ── label tables ────────────────────────────────────────────────────────────────────────────
 
 ROWS = [("file", "species"), ("a/0.png", "wren"), ("a/1.png", "robin"), ("b/0.png", "wren")]
@@ -142,7 +151,7 @@ def test_a_parquet_table_does_too(home: Home, photos: Path, tmp_path: Path) -> N
     ("last", "columns", "words"),
     [
         (LAST, ("path", None, None), "has no column 'path'; it has file, species"),
-        (("b/9.png", "robin"), (), "row 5: there is no file b/9.png in"),
+        (("b/9.png", "robin"), (), "1 of 4 files in .* the first is b/9.png: is not there"),
         (("../secret.png", "robin"), (), r"row 5: \.\./secret\.png is not below"),
         (("/etc/passwd", "robin"), (), "row 5: /etc/passwd is not below"),
         (("a/0.png", "robin"), (), "row 5: a/0.png is 'robin' here and 'wren' in row 2"),
@@ -161,6 +170,23 @@ def test_a_row_that_cannot_be_is_named(
 ) -> None:
     place = table(tmp_path / "labels.csv", [*ROWS, last])
     refused(home, photos, words, labels=LabelTable(str(place), *columns))
+
+
+def test_rows_without_a_file_can_be_left_out(home: Home, photos: Path, tmp_path: Path) -> None:
+    place = table(tmp_path / "labels.csv", [*ROWS, LAST, ("b/9.png", "robin"), ("8.png", "wren")])
+    said = own(photos, labels=LabelTable(str(place)), skip_broken=True)
+    installed, omitted = installing.install_own(home, said, silent)
+    assert installed.splits == {"train": (2, 2)}
+    assert [(each.path, each.why) for each in omitted] == [
+        ("8.png", "is not there"),
+        ("b/9.png", "is not there"),
+    ]
+
+
+def test_a_table_of_other_files_says_so(home: Home, photos: Path, tmp_path: Path) -> None:
+    place = table(tmp_path / "labels.csv", [ROWS[0], ("x/1.png", "wren"), ("x/2.png", "robin")])
+    words = "none of its 2 files is in .*, not even x/1.png of row 2"
+    assert "--path-column" in refused(home, photos, words, labels=LabelTable(str(place))).hint
 
 
 @pytest.mark.parametrize(
@@ -301,6 +327,8 @@ def test_a_linked_file_that_changed_is_noticed(home: Home, tmp_path: Path, chang
     with pytest.raises(DataError, match=r"files in .* have changed since mine was added") as caught:
         catalog.open_splits(home, "mine")
     assert "orch datasets add mine" in caught.value.hint
+    how = f": 1 gone, such as {path}" if change == "gone" else " newer, such as "
+    assert how in caught.value.message
     if change == "other":
         again = installing.install(home, "mine", None, silent)
         assert again.digest != former.digest

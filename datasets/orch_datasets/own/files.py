@@ -111,7 +111,7 @@ def keep(
         for count, each in enumerate(whole):
             _place(content / each.path, folder / FILES / each.path, own.link)
             if count % BATCH == 0:
-                progress("linking" if own.link else "copying", count, len(whole))
+                progress("keeping", count, len(whole))
     _write_index(folder / INDEX, whole, list(sizes.values()))
     return omitted
 
@@ -124,8 +124,11 @@ def _looked(
     omitted: list[Omitted] = []
 
     def one(each: Labelled) -> Size | DataError:
+        path = content / each.path
+        if not path.is_file():
+            return DataError(f"{path} is not there")
         try:
-            return look(content / each.path)
+            return look(path)
         except DataError as error:
             return error
 

@@ -37,7 +37,7 @@ class Labelled:
 
 
 def find(folder: Path, labels: LabelTable | None, accepts: Accepts) -> tuple[Labelled, ...]:
-    """Every labelled file of a folder, in order of path.
+    """Every labelled file of a folder, in order of path; a file that a table names may be gone.
 
     Raises:
         DataError: there are none, in no layout that is known, or too few to train and judge.
@@ -113,23 +113,25 @@ def _of_table(folder: Path, table: LabelTable) -> Iterator[Labelled]:
                 f"{former.label!r} in row {former.number}; nothing was changed",
                 "give every file one label and one split",
             )
+    if said and not any((folder / path).is_file() for path in said):
+        row = next(iter(said.values()))
+        raise DataError(
+            f"{table.path}: none of its {len(said)} files is in {folder}, not even {row.path} of "
+            f"row {row.number}; nothing was changed",
+            "write paths relative to the folder that you add, or choose another --path-column",
+        )
     for path, row in said.items():
         yield Labelled(path, row.label, _split(table, row))
 
 
 def _inside(folder: Path, table: LabelTable, row: Row) -> PurePosixPath:
-    """The row's path, which must be of a file below the folder."""
+    """The row's path, which must be below the folder."""
     path = PurePosixPath(row.path.replace("\\", "/"))
-    where = f"{table.path}, row {row.number}"
     if path.is_absolute() or ".." in path.parts:
         raise DataError(
-            f"{where}: {row.path} is not below {folder}; nothing was changed",
+            f"{table.path}, row {row.number}: {row.path} is not below {folder}; "
+            "nothing was changed",
             "write paths relative to the folder that you add",
-        )
-    if not (folder / path).is_file():
-        raise DataError(
-            f"{where}: there is no file {row.path} in {folder}; nothing was changed",
-            "write paths relative to the folder that you add, or choose another --path-column",
         )
     return path
 
@@ -173,7 +175,7 @@ def check(folder: Path, found: Iterable[Labelled]) -> None:
 
 
 _HOW = (
-    "give every class a folder of its files, or name a table: "
+    "give every class a folder of its files (of sounds with --kind audio), or name a table: "
     "--labels labels.csv --path-column file --label-column class"
 )
 
@@ -181,4 +183,14 @@ _HOW = (
 def _too_few_classes(folder: Path, classes: list[str]) -> str:
     if classes:
         return f"{folder} has examples of one class alone, {classes[0]!r}; nothing was changed"
-    return f"{folder} holds no examples in class folders; nothing was changed"
+    held = f"{folder} holds no examples in class folders"
+    found = Counter(
+        each.suffix.lower()
+        for each in folder.rglob("*")
+        if _seen(each.relative_to(folder)) and each.is_file()
+    )
+    if found:
+        held += ", but " + ", ".join(
+            f"{count} {suffix or 'other'}" for suffix, count in found.most_common(2)
+        )
+    return f"{held}; nothing was changed"

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from orch.contracts import BackboneFacts, LayerFacts
@@ -64,11 +66,15 @@ class Result:
 
 
 def run(
-    checks: Iterable[Check[S]], subject: S, barred: Callable[[Check[S]], str]
+    checks: Iterable[Check[S]],
+    subject: S,
+    barred: Callable[[Check[S]], str],
+    file: Path | None = None,
 ) -> Iterator[tuple[Check[S], Result | None]]:
     """Run checks in their order: yields each as it begins, without a result, and as it ends.
 
-    `barred` says why a check cannot be run on this subject; "" where it can.
+    `barred` says why a check cannot be run on this subject; "" where it can. `file` is that of
+    the plugin: what is raised in it, or beside it, is said with its line.
     """
     stopped = ""
     for check in checks:
@@ -77,22 +83,31 @@ def run(
         if why:
             yield check, Result(check.name, check.promise, "not run", why)
             continue
-        fault = _fault(check, subject)
+        fault = _fault(check, subject, file)
         yield check, Result(check.name, check.promise, "fault" if fault else "ok", fault)
         if fault and check.gate:
             stopped = f"{check.name} has a fault"
 
 
-def _fault(check: Check[S], subject: S) -> str:
+def _fault(check: Check[S], subject: S, file: Path | None) -> str:
     try:
         check.run(subject)
     except BlockedError as error:
-        return error.why
+        return f"{error.why}{_where(error.__cause__ or error, file)}"
     except OrchError as error:
-        return error.message
+        return f"{error.message}{_where(error.__cause__ or error, file)}"
     except (Exception, SystemExit) as error:
-        return f"it raised {type(error).__name__}: {first_line(error)}"
+        return f"it raised {type(error).__name__}: {first_line(error)}{_where(error, file)}"
     return ""
+
+
+def _where(error: BaseException, file: Path | None) -> str:
+    """Where in the plugin an error arose: " (birds.py line 12)"; "" where it is not known."""
+    if file is None:
+        return ""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [each for each in frames if Path(each.filename).parent == file.parent]
+    return f" ({Path(own[-1].filename).name} line {own[-1].lineno})" if own else ""
 
 
 def silent(step: str, done: int, total: int | None) -> None:

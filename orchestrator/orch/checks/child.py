@@ -20,6 +20,7 @@ from orch.checks import Check, Result, backbones, datasets, run, strategies
 from orch.checks.imports import Imported
 from orch.checks.running import most_seconds
 from orch.home import Home
+from orch.probing import files
 from orch.probing.children import end_in_time
 
 
@@ -27,6 +28,7 @@ def main() -> None:
     """Run every check and write how each ended."""
     group, name, source, home, scratch, answers, patience = sys.argv[1:]
     plugin, seconds = registry.find(group, name), float(patience)
+    file = files.read(plugin).file
     if group == registry.DATASETS:
         subject = datasets.DatasetSubject(
             plugin,
@@ -35,12 +37,12 @@ def main() -> None:
             scratch=Path(scratch),
             home=Home(Path(home)),
         )
-        ran = run(datasets.CHECKS, subject, subject.lacks)
+        ran = run(datasets.CHECKS, subject, subject.lacks, file)
     elif group == registry.BACKBONES:
-        ran = run(backbones.CHECKS, Imported(plugin, seconds), lambda check: "")
+        ran = run(backbones.CHECKS, Imported(plugin, seconds), lambda check: "", file)
     else:
         planned = strategies.StrategySubject(plugin, seconds)
-        ran = run(strategies.CHECKS, planned, lambda check: "")
+        ran = run(strategies.CHECKS, planned, lambda check: "", file)
     record(ran, Path(answers), seconds)
     os._exit(0)  # whatever threads a plugin has started
 

@@ -12,6 +12,7 @@ from orch.cli.door import enter, enter_with_libraries
 from orch.cli.nouns import noun
 
 if TYPE_CHECKING:
+    from orch.contracts import NetworkFacts
     from orch.home import Home
 
 app = noun("backbones", "Pretrained networks; add weights, show layers and cuts.")
@@ -26,11 +27,13 @@ def list_backbones(
     """List the networks that can be started from, and whose weights are present."""
     if context.invoked_subcommand:
         return
-    from orch import views
+    from orch import probing, views
     from orch.training import backbones
 
-    _, home = enter()
-    documents = [_document(home, name) for name in backbones.names()]
+    settings, home = enter()
+    asked = probing.backbones(home, settings.plugin_timeout)
+    why = {each.name: str(each) for each in asked.blocked}
+    documents = [_document(home, n, asked.facts.get(n), why.get(n)) for n in backbones.names()]
     columns = ("backbone", "weights", "digest", "trained at", "licence", "from")
     output.listing(
         views.document(backbones=documents),
@@ -55,7 +58,9 @@ def list_backbones(
             output.say(output.clean(each["problem"]))
 
 
-def _document(home: Home, name: str) -> dict[str, Any]:
+def _document(
+    home: Home, name: str, facts: NetworkFacts | None, problem: str | None
+) -> dict[str, Any]:
     """What is known of a backbone; one that cannot be used says why, and takes nothing with it."""
     from orch import registry
     from orch.errors import OrchError
@@ -65,8 +70,10 @@ def _document(home: Home, name: str) -> dict[str, Any]:
         ("title", "weights", "digest", "image_size", "licence", "homepage", "problem")
     )
     document |= {"name": name, "distribution": registry.version(registry.BACKBONES, name)}
+    if facts is None:
+        return {**document, "problem": problem}
     try:
-        facts, weights = backbones.facts(name), backbones.find_weights(home, name)
+        weights = backbones.weights_of(home, facts)
     except OrchError as error:
         return {**document, "problem": error.message}
     known = ("title", "image_size", "licence", "homepage")
@@ -86,10 +93,12 @@ def add(
     ] = None,
 ) -> None:
     """Add weights: from a local file, or from where they are published."""
+    from orch import probing, registry
     from orch.cli.live import steps
     from orch.training import backbones
 
     settings, home = enter_with_libraries()
+    probing.facts(home, registry.BACKBONES, name, settings.plugin_timeout)
     with steps() as progress:
         progress(f"checking the weights of {name}", 0, None)
         if source is None:
@@ -105,10 +114,11 @@ def show(name: Name, as_json: output.Json = False) -> None:
     """Show a backbone's layers, and at which counts of frozen layers it can be cut."""
     from dataclasses import asdict
 
-    from orch import views
+    from orch import probing, registry, views
     from orch.training import backbones
 
-    _, home = enter_with_libraries()
+    settings, home = enter_with_libraries()
+    probing.facts(home, registry.BACKBONES, name, settings.plugin_timeout)
     facts = backbones.describe(home, name)
     rows = [
         (

@@ -69,9 +69,9 @@ def _installed(name: str, stated: Mapping[str, str]) -> Subject:
     """An installed dataset, opened with these options."""
     from orch import catalog, search_space
 
-    _, home = enter()
+    settings, home = enter()
     own_data.require_known(home, name)
-    facts = catalog.load(home, name).facts
+    facts = catalog.facts(home, name, settings.plugin_timeout)
     wanted: Mapping[str, Value] = search_space.options(facts, stated)
     splits = catalog.open_splits(home, name, wanted)
     installed = catalog.find(home, name)

@@ -102,9 +102,9 @@ def _add(name: str, source: Path | None, stated: dict[str, str]) -> None:
     from orch import catalog, installing, search_space
     from orch.cli.live import steps
 
-    _, home = enter()
+    settings, home = enter()
     own_data.require_known(home, name)
-    wanted = search_space.options(catalog.load(home, name).facts, stated)
+    wanted = search_space.options(catalog.facts(home, name, settings.plugin_timeout), stated)
     with steps() as progress:
         installed = installing.install(home, name, source, progress, wanted)
     own_data.say_added(installed)
@@ -150,8 +150,10 @@ def show(
     """Show a dataset: facts, and the number of examples of each class in each split."""
     from orch import catalog, space, views
 
-    _, home = enter()
-    facts, installed = catalog.load(home, name).facts, catalog.find(home, name)
+    settings, home = enter()
+    own_data.require_known(home, name)
+    facts = catalog.facts(home, name, settings.plugin_timeout)
+    installed = catalog.find(home, name)
     if png is not None:
         curves.check(png)
         contact_sheet.save(png, name, catalog.open_splits(home, name), facts.classes)
@@ -206,7 +208,7 @@ def path(name: Name) -> None:
     from orch import catalog
 
     _, home = enter()
-    catalog.load(home, name)
+    own_data.require_known(home, name)
     installed = catalog.find(home, name)
     if installed is None:
         raise NotFoundError(f"{name} is not installed", f"orch datasets add {name}")

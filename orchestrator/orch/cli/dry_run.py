@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from orch import space, views
-from orch.cli import output
+from orch.cli import output, tables
 from orch.cli.live import steps
 from orch.home import Home
 from orch.planning.costs import Expected
@@ -32,7 +32,7 @@ def show_plan(planned: PlannedSweep, settings: Settings, home: Home, as_json: bo
         return
     rows = [
         ("dataset", f"{spec.dataset} {spec.dataset_digest[:12]}"),
-        *(("option", pair) for pair in views.chosen_options(spec.dataset, spec.to_json())),
+        *(("option", pair) for pair in tables.chosen_options(spec.dataset, spec.to_json())),
         (
             "examples",
             f"{planned.problem.train_examples} to train on, of {planned.examples['train']}",

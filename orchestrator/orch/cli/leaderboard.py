@@ -42,11 +42,27 @@ def leaderboard(
             f"try: orch sweep {dataset or 'digits'}",
         )
         return
-    for board in boards:
-        _show(board)
+    titles = [_title(board) for board in boards]
+    for board, title in zip(boards, titles, strict=True):
+        _show(board, title if titles.count(title) == 1 else f"{title}, {_data(board)}")
 
 
-def _show(board: Any) -> None:
+def _title(board: Any) -> str:
+    """What a board is called: dataset, options that are not the default, limit."""
+    from orch.cli import tables
+
+    some = next(iter(board.sweeps.values())).spec
+    options = "".join(f", {pair}" for pair in tables.chosen_options(board.dataset, some))
+    return f"{board.dataset}{options}{f', {board.limit} examples' if board.limit else ''}"
+
+
+def _data(board: Any) -> str:
+    """What tells a board from another of the same title: the data and the metric."""
+    some = next(iter(board.sweeps.values())).spec
+    return f"{board.metric}, data {str(some.get('dataset_digest'))[:12]}"
+
+
+def _show(board: Any, title: str) -> None:
     from orch import views
     from orch.cli import tables
 
@@ -54,9 +70,6 @@ def _show(board: Any) -> None:
     for sweep in board.sweeps.values():
         names += [n for n in views.searched(sweep.spec.get("space")) if n not in names]
     names = [name for name in names if name not in tables.SHOWN_ELSEWHERE]
-    some = next(iter(board.sweeps.values())).spec
-    limit = f", {board.limit} examples" if board.limit else ""
-    options = "".join(f", {pair}" for pair in views.chosen_options(board.dataset, some))
     rows = [
         [
             rank,
@@ -71,7 +84,7 @@ def _show(board: Any) -> None:
         for rank, trial in enumerate(board.rows, start=1)
     ]
     columns = ["#", "trial", board.metric, "frozen", *names, "strategy", "backbone", "sweep"]
-    output.show_table(columns, rows, f"{board.dataset}{options}{limit}")
+    output.show_table(columns, rows, title)
 
 
 def _flat(value: Any) -> Any:

@@ -64,7 +64,7 @@ def watching(spec: SweepSpec) -> Generator[Watcher]:
     searched = views.searched(spec.space)
     output.say(
         f"sweep {spec.id[:6]}  "
-        f"{' '.join([spec.dataset, *views.chosen_options(spec.dataset, spec.to_json())])} "
+        f"{' '.join([spec.dataset, *tables.chosen_options(spec.dataset, spec.to_json())])} "
         f"× {spec.strategy} on {spec.backbone}, "
         f"{spec.trials} trials over {', '.join(searched) or 'one configuration'}"
     )

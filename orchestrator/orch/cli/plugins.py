@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,38 +23,75 @@ app = noun("plugins", "Plugins that are installed; check one, begin a new one.")
 new = typer.Typer(name="new", help="Write the package of a new plugin.", rich_markup_mode=None)
 app.add_typer(new)
 
+COLUMNS = ("plugin", "kind", "distribution", "version", "file", "state")
+FEW = 5  # plugins that one file may bring and each still has a line
+
 Name = Annotated[str, typer.Argument(help="What the new plugin is called.")]
 To = Annotated[Path | None, typer.Option("--to", help="Its folder; the default is orch-NAME.")]
 
 
 @app.callback()
 def list_plugins(
-    context: typer.Context, as_json: output.Json = False, as_csv: output.Csv = False
+    context: typer.Context,
+    kind: Annotated[
+        str | None, typer.Option(help="Only dataset, strategy, backbone, kind or gallery.")
+    ] = None,
+    as_json: output.Json = False,
+    as_csv: output.Csv = False,
 ) -> None:
     """List the plugins and whether they can be used; none of them is imported."""
     if context.invoked_subcommand:
         return
-    from orch import probing, views
+    from orch import probing, registry, views
 
     _, home = enter()
-    states = probing.states(home)
-    output.listing(
-        views.document(plugins=[views.plugin(each) for each in states]),
-        ["plugin", "kind", "distribution", "version", "file", "state"],
-        [
-            [
-                each.name,
-                each.plugin.kind,
-                each.plugin.distribution,
-                each.plugin.version,
-                str(each.file) if each.file else None,
-                f"{each.word}: {each.why}" if each.why else each.word,
-            ]
-            for each in states
-        ],
-        as_json=as_json,
-        as_csv=as_csv,
-        empty="no plugin is installed",
+    kinds = list(registry.GROUPS.values())
+    if kind is not None and kind not in kinds:
+        raise UsageError(f"--kind is {kind!r}{nearest(kind, kinds)}")
+    states = [each for each in probing.states(home) if kind in (None, each.plugin.kind)]
+    if as_json or as_csv or not states:
+        output.listing(
+            views.document(plugins=[views.plugin(each) for each in states]),
+            COLUMNS,
+            [_row(each.name, each, str(each.file) if each.file else None) for each in states],
+            as_json=as_json,
+            as_csv=as_csv,
+            empty=f"no {kind or 'plugin'} is installed",
+        )
+        return
+    output.show_table(COLUMNS, list(_rows(states, FEW if kind is None else len(states))))
+    if kind is None:
+        output.say("orch plugins --kind KIND lists each of a kind, orch plugins check NAME checks")
+
+
+def _row(name: str, state: State, file: str | None) -> list[str | None]:
+    by, said = state.plugin, f"{state.word}: {state.why}" if state.why else state.word
+    return [name, by.kind, by.distribution, by.version, file, said]
+
+
+def _rows(states: list[State], few: int) -> Iterator[list[str | None]]:
+    """A row for each plugin, as people read it; more than a few that one file brings are one."""
+    together: dict[object, list[State]] = {}
+    for each in states:
+        together.setdefault((each.plugin.kind, each.plugin.origin, each.file, each.why), []).append(
+            each
+        )
+    for members in together.values():
+        file = members[0].file
+        shown = _below_sys_path(file) if file else None
+        if len(members) > few:
+            yield _row(f"{len(members)} of them", members[0], shown)
+        else:
+            yield from (_row(each.name, each, shown) for each in members)
+
+
+def _below_sys_path(file: Path) -> str:
+    """A module's file as it is imported: from the folder of `sys.path` that it lies in."""
+    above = [Path(place) for place in sys.path if place and file.is_relative_to(place)]
+    return (
+        str(file.relative_to(max(above, key=lambda place: len(place.parts))))
+        if above
+        else str(file)
     )
 
 

@@ -13,6 +13,7 @@ from orch.cli.nouns import noun
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orch.home import Home
     from orch.planning.spec import PlannedSweep
     from orch.recipes import Published
     from orch_db.queries import Queries
@@ -82,10 +83,10 @@ def reproduce(
     from orch.cli.sweep import run_and_show
     from orch.planning.spec import plan_sweep
 
-    chosen = recipes.find(name)
     settings, home = enter_with_libraries(
         trials=1, pruner="none", sampler="random", seed=seed, ray_address=ray_address
     )
+    chosen = recipes.find(home, name, settings.plugin_timeout)
     with steps() as progress:
         planned = plan_sweep(recipes.request(chosen, limit, epochs), settings, home, progress)
     run_and_show(
@@ -95,11 +96,11 @@ def reproduce(
         strict=False,
         as_json=as_json,
         fresh=True,
-        show_result=comparing(planned),
+        show_result=comparing(planned, home),
     )
 
 
-def comparing(planned: PlannedSweep) -> Callable[[Queries, str, bool], None] | None:
+def comparing(planned: PlannedSweep, home: Home) -> Callable[[Queries, str, bool], None] | None:
     """What shows the result of a sweep that reproduces a recipe; None for any other sweep."""
     from orch import recipes
 
@@ -108,7 +109,7 @@ def comparing(planned: PlannedSweep) -> Callable[[Queries, str, bool], None] | N
         return None
 
     def show(queries: Queries, sweep_id: str, as_json: bool) -> None:
-        _show(recipes.find(name), planned, queries, sweep_id, as_json)
+        _show(recipes.find(home, name), planned, queries, sweep_id, as_json)
 
     return show
 

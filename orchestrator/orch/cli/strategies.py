@@ -44,14 +44,17 @@ def show(
     as_json: output.Json = False,
 ) -> None:
     """Show a strategy's parameters: what a sweep searches, the default, what is allowed."""
-    from orch import catalog, registry, search_space, space, views
+    from orch import catalog, probing, registry, search_space, space, views
     from orch.contracts import Problem
     from orch.training import backbones
 
-    _, home = enter_with_libraries()
-    facts = catalog.load(home, dataset).facts
+    settings, home = enter_with_libraries()
+    facts = catalog.facts(home, dataset, settings.plugin_timeout)
+    backbone = backbone or facts.backbone
+    probing.facts(home, registry.STRATEGIES, name, settings.plugin_timeout)
+    probing.facts(home, registry.BACKBONES, backbone, settings.plugin_timeout)
     strategy = registry.load_strategy(name)
-    described = backbones.describe(home, backbone or facts.backbone)
+    described = backbones.describe(home, backbone)
     rows = [
         (
             each.name,

@@ -84,7 +84,7 @@ def _state(record: SweepRecord) -> str:
 def show(sweep: Id, as_json: output.Json = False) -> None:
     """Show a sweep: its space, its trials ranked, what failed."""
     from orch import views
-    from orch.cli.tables import sweep_result
+    from orch.cli import tables
     from orch.sweeps.life import require_sweep
 
     with results() as queries:
@@ -99,7 +99,7 @@ def show(sweep: Id, as_json: output.Json = False) -> None:
         *((("because", record.reason),) if record.reason else ()),
         *((("forked from", record.parent[:6]),) if record.parent else ()),
         ("dataset", f"{record.dataset} {record.spec.get('dataset_digest', '')[:12]}"),
-        *(("option", pair) for pair in views.chosen_options(record.dataset, record.spec)),
+        *(("option", pair) for pair in tables.chosen_options(record.dataset, record.spec)),
         ("limit", record.spec.get("limit")),
         ("strategy", record.strategy),
         ("backbone", record.backbone),
@@ -114,7 +114,7 @@ def show(sweep: Id, as_json: output.Json = False) -> None:
     ]
     output.show_table(("sweep", record.name), rows)
     print()
-    sweep_result(record, trials, top=len(trials))
+    tables.sweep_result(record, trials, top=len(trials))
 
 
 @app.command("resume")
@@ -306,7 +306,7 @@ def _run(ready: _Ready, *, strict: bool, as_json: bool) -> None:
         as_json=as_json,
         fresh=ready.fresh,
         parent=ready.parent,
-        show_result=recipes.comparing(ready.planned),
+        show_result=recipes.comparing(ready.planned, ready.home),
     )
 
 

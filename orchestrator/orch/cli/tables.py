@@ -64,13 +64,22 @@ def next_commands(record: SweepRecord, best: TrialRecord | None) -> None:
 def frozen(trial: TrialRecord) -> str:
     """What was frozen: the count of layers, and the one up to which examples are computed once."""
     count = views.frozen(trial)
-    return "-" if count is None else f"{count} {trial.cut or ''}".rstrip()
+    cut = "" if trial.cut in (None, "none") else trial.cut
+    return "-" if count is None else f"{count} {cut}".rstrip()
 
 
 def epochs(trial: TrialRecord) -> str:
     """The best epoch out of those that were planned."""
     planned = sum(stage["epochs"] for stage in trial.plan.get("stages", ()))
     return f"{trial.best_epoch or '-'}/{planned or '-'}"
+
+
+def chosen_options(dataset: str, spec: Mapping[str, Any]) -> list[str]:
+    """The options of a sweep's dataset that are not its defaults, as "name=value"."""
+    from orch.cli.door import enter
+
+    _, home = enter()
+    return views.chosen_options(home, dataset, spec)
 
 
 def pairs(content: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -112,7 +112,7 @@ def _show(record: TrialRecord, sweep: SweepRecord, epochs: list[EpochRecord]) ->
     rows = [
         ("id", record.id),
         ("sweep", f"{record.sweep_id[:6]} {sweep.name}"),
-        *(("option", pair) for pair in views.chosen_options(sweep.dataset, sweep.spec)),
+        *(("option", pair) for pair in tables.chosen_options(sweep.dataset, sweep.spec)),
         ("state", record.state),
         (sweep.metric, record.score),
         ("best epoch", tables.epochs(record)),

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orch import catalog, installing, plans, registry, search_space, space
+from orch import catalog, installing, plans, probing, registry, search_space, space
 from orch.catalog import Installed
 from orch.contracts import (
     Parameter,
@@ -172,7 +172,7 @@ def plan_sweep(
         PluginError: the strategy breaks its contract.
     """
     stated = {name: search_space.parse_domain(name, text) for name, text in request.space.items()}
-    there = _prepare(request, home, progress)
+    there = _prepare(request, home, progress, settings.plugin_timeout)
     problem, backbone = there.problem, there.problem.backbone.name
     domains, first = search_space.merge(request.strategy, there.offered, stated, problem.backbone)
     first_plan = plans.make(there.strategy, first, problem)
@@ -215,14 +215,18 @@ def allowed_today(request: SweepRequest, home: Home, progress: Progress) -> dict
     return {each.name: each.allowed for each in _prepare(request, home, progress).offered}
 
 
-def _prepare(request: SweepRequest, home: Home, progress: Progress) -> _Prepared:
+def _prepare(
+    request: SweepRequest, home: Home, progress: Progress, patience: float = probing.PATIENCE
+) -> _Prepared:
     if request.limit is not None and request.limit < 1:
         raise UsageError(f"--limit {request.limit} leaves no example", "give 1 or more")
-    options = search_space.options(catalog.load(home, request.dataset).facts, request.options)
+    known = catalog.facts(home, request.dataset, patience)
+    options = search_space.options(known, request.options)
     dataset = catalog.load(home, request.dataset, options)
-    strategy = registry.load_strategy(request.strategy)
     backbone = request.backbone or dataset.facts.backbone
-    backbones.check_name(backbone)
+    probing.facts(home, registry.STRATEGIES, request.strategy, patience)
+    probing.facts(home, registry.BACKBONES, backbone, patience)
+    strategy = registry.load_strategy(request.strategy)
     installed = ensure_dataset(home, request.dataset, progress)
     splits = catalog.open_splits(home, request.dataset, options)
     limit = _limit(request.limit, splits)

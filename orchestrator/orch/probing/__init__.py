@@ -6,8 +6,11 @@ read but not run (`files`), its facts are asked for in a process of their own (`
 distribution or its file changes (`memory`).
 """
 
+from orch.probing.asking import PATIENCE as PATIENCE
 from orch.probing.asking import Answers as Answers
+from orch.probing.asking import backbones as backbones
 from orch.probing.asking import datasets as datasets
+from orch.probing.asking import facts as facts
 from orch.probing.asking import ready as ready
 from orch.probing.asking import strategies as strategies
 from orch.probing.states import State as State

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from orch import registry
-from orch.contracts import DatasetFacts, StrategyFacts
+from orch.contracts import DatasetFacts, NetworkFacts, StrategyFacts
 from orch.home import Home
 from orch.probing import children, memory
 from orch.probing.documents import DECODE, UNREADABLE
 from orch.probing.memory import Remembered
 from orch.probing.states import State, seen
+from orch.registry import BlockedError
 
 PATIENCE = 20.0  # seconds, where no setting says otherwise
 
-F = TypeVar("F", DatasetFacts, StrategyFacts)
+F = TypeVar("F", DatasetFacts, StrategyFacts, NetworkFacts)
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,32 @@ def datasets(home: Home, seconds: float = PATIENCE) -> Answers[DatasetFacts]:
 def strategies(home: Home, seconds: float = PATIENCE) -> Answers[StrategyFacts]:
     """The facts of every strategy plugin."""
     return _ask(home, registry.STRATEGIES, seconds)
+
+
+def backbones(home: Home, seconds: float = PATIENCE) -> Answers[NetworkFacts]:
+    """The facts of every backbone plugin."""
+    return _ask(home, registry.BACKBONES, seconds)
+
+
+def facts(home: Home, group: str, name: str, seconds: float = PATIENCE) -> Any:
+    """The facts of one plugin; where it is blocked it is asked again, once more in another process.
+
+    Whoever imports a plugin into this process asks this before: it may hang, exit or crash.
+
+    Raises:
+        NotFoundError: no plugin of that group has that name.
+        BlockedError: it cannot be used.
+    """
+    registry.find(group, name)
+    found = [each for each in registry.installed() if (each.group, each.name) == (group, name)]
+    state = seen(tuple(found))[0]
+    last = _known(home, group, [state]).get(name)
+    if not state.why and (last is None or last.why):
+        last = _fresh(group, [state], seconds)[name]
+        memory.write(home, group, {**memory.read(home, group), name: last})
+    if state.why or last is None or last.why:
+        raise BlockedError(group, name, state.why or (last.why if last else ""))
+    return DECODE[group](last.facts)
 
 
 def ready(home: Home, group: str, seconds: float = PATIENCE) -> list[str]:

@@ -10,17 +10,23 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from orch import registry
-from orch.contracts import DatasetFacts, StrategyFacts
+from orch.contracts import DatasetFacts, NetworkFacts, StrategyFacts
 from orch.errors import first_line
 from orch.probing import documents
 from orch.probing.children import end_in_time
 from orch.registry import BlockedError
 
 LONGEST = 300  # characters of a reason
+LOAD: Mapping[str, tuple[Callable[[str], Any], type]] = {
+    registry.DATASETS: (registry.load_dataset, DatasetFacts),
+    registry.STRATEGIES: (registry.load_strategy, StrategyFacts),
+    registry.BACKBONES: (registry.load_backbone, NetworkFacts),
+}
 
 
 def main() -> None:
@@ -46,23 +52,19 @@ def ask(group: str, name: str) -> dict[str, Any]:
 
 
 def _facts(group: str, name: str) -> dict[str, Any]:
-    facts: Any
-    if group == registry.DATASETS:
-        facts, wanted = registry.load_dataset(name).facts, DatasetFacts
-    else:
-        facts, wanted = registry.load_strategy(name).facts, StrategyFacts
-    origin = registry.version(group, name)
+    load, wanted = LOAD[group]
+    facts = load(name).facts
     if not isinstance(facts, wanted):
         said = type(facts).__name__
-        raise BlockedError(name, origin, f"its facts are {said}, not {wanted.__name__}")
+        raise BlockedError(group, name, f"its facts are {said}, not {wanted.__name__}")
     if facts.name != name:
-        raise BlockedError(name, origin, f"its facts call it {facts.name!r}")
+        raise BlockedError(group, name, f"its facts call it {facts.name!r}")
     try:
         document: dict[str, Any] = json.loads(json.dumps(documents.encode(facts)))
         documents.DECODE[group](document)
     except documents.UNREADABLE as error:
         why = f"its facts are not as the contract has them: {first_line(error)}"
-        raise BlockedError(name, origin, why) from error
+        raise BlockedError(group, name, why) from error
     return document
 
 

@@ -1,16 +1,25 @@
-"""Facts of datasets and strategies as JSON documents, and back: nothing is lost on the way."""
+"""Facts of plugins as JSON documents, and back: nothing is lost on the way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from orch import registry
-from orch.contracts import DatasetFacts, Option, Recipe, Source, StrategyFacts
+from orch.contracts import (
+    DatasetFacts,
+    NetworkFacts,
+    Option,
+    Recipe,
+    Shipped,
+    Source,
+    StrategyFacts,
+)
 from orch.space import Choice, Domain, Fixed, Int, Log, Uniform
 
-Facts = DatasetFacts | StrategyFacts
+Facts = DatasetFacts | StrategyFacts | NetworkFacts
 _DOMAINS: Mapping[str, Callable[..., Domain]] = {
     each.__name__: each for each in (Log, Uniform, Int, Choice, Fixed)
 }
@@ -26,6 +35,8 @@ def encode(facts: Facts) -> dict[str, Any]:
     if isinstance(facts, DatasetFacts):
         for option, written in zip(facts.options, document["options"], strict=True):
             written["allowed"] = [type(option.allowed).__name__, written["allowed"]]
+    if isinstance(facts, NetworkFacts) and facts.shipped:
+        document["shipped"]["file"] = str(facts.shipped.file)
     return document
 
 
@@ -57,6 +68,24 @@ def decode_strategy(document: Mapping[str, Any]) -> StrategyFacts:
     return StrategyFacts(**document)
 
 
+def decode_backbone(document: Mapping[str, Any]) -> NetworkFacts:
+    """The facts of a backbone out of their document.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is none.
+    """
+    values = dict(document)
+    source, shipped = values["source"], values["shipped"]
+    values["source"] = None if source is None else Source(**source)
+    if shipped is not None:
+        values["shipped"] = Shipped(Path(shipped["file"]), shipped["digest"])
+    for name in ("image_size", "minimum_size", "version"):
+        if type(values[name]) is not int:
+            raise TypeError(f"{name} is {values[name]!r}, which is no whole number")
+    _texts([values["name"], values["title"], values["licence"], values["homepage"]])
+    return NetworkFacts(**values)
+
+
 def _texts(values: Any) -> tuple[str, ...]:
     found = tuple(values)
     if isinstance(values, str) or not all(isinstance(each, str) for each in found):
@@ -83,4 +112,5 @@ UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
 DECODE: Mapping[str, Callable[[Mapping[str, Any]], Facts]] = {
     registry.DATASETS: decode_dataset,
     registry.STRATEGIES: decode_strategy,
+    registry.BACKBONES: decode_backbone,
 }

@@ -132,7 +132,15 @@ def find_weights(home: Home, name: str) -> Weights | None:
         DataError: their manifest is damaged.
         NotFoundError, PluginError: as `registry.load_backbone`.
     """
-    known = facts(name)
+    return weights_of(home, facts(name))
+
+
+def weights_of(home: Home, known: NetworkFacts) -> Weights | None:
+    """As `find_weights`, for a backbone whose facts are known.
+
+    Raises:
+        DataError: their manifest is damaged.
+    """
     return _added(home, known) or _shipped(known)
 
 
