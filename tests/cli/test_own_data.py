@@ -92,7 +92,7 @@ def test_a_check_of_a_folder_that_is_well_says_what_is_next(orch, here: Path) ->
     ("words", "code", "said"),
     [
         (["add", "./absent"], 4, ["./absent does not exist"]),
-        (["add", "My Photos"], 3, ["no dataset is called", "orch datasets add ./My Photos"]),
+        (["add", "My Photos"], 3, ["no dataset is called", "orch datasets add './My Photos'"]),
         (["add", "./My Photos", "--name", "digits"], 2, ["digits is the name of a dataset"]),
         (["add", "./My Photos", "--name", "No"], 2, ["'No' cannot be a dataset's name"]),
         (["add", "./My Photos", "--kind", "video"], 3, ["no kind is called 'video'", "images"]),
@@ -118,6 +118,8 @@ def test_wrong_words(orch, words: list[str], code: int, said: list[str]) -> None
 
 def test_renaming_and_removing(orch, here: Path) -> None:
     orch("datasets", "add", "./My Photos", "--name", "birds")
+    again = "My Photos' --name birds, with the words it is to have now"
+    one_error(orch("datasets", "add", "birds", "--link"), 2, "birds was added already", again)
     renamed = orch("datasets", "rename", "birds", "garden")
     assert (renamed.code, renamed.err) == (0, "birds is called garden now, in 0 sweeps too\n")
     one_error(orch("datasets", "remove", "garden"), 2, "say --yes", "nothing was changed")

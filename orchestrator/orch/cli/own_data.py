@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,17 +54,28 @@ class Flags:
     skip_broken: bool = False
 
     def refuse(self, name: str) -> None:
-        """Say that none of these is for a dataset that has its own rules.
+        """Say that none of these is for a dataset that has its own rules, or is there already.
 
         Raises:
             UsageError: one was given.
         """
-        if any(astuple(self)):
+        from orch import catalog
+
+        if not any(astuple(self)):
+            return
+        _, home = enter()
+        if name in catalog.own_names(home):
+            there = catalog.find(home, name)
+            source = shlex.quote(there.own.source) if there and there.own else "FOLDER"
             raise UsageError(
-                f"{name} knows its own files: --kind, --labels, the columns, --image-size, --link "
-                "and --skip-broken are for files of your own",
-                f"orch datasets add FOLDER --name NAME, or: orch datasets add {name} --from PATH",
+                f"{name} was added already, and keeps what was said of it then",
+                f"orch datasets add {source} --name {name}, with the words it is to have now",
             )
+        raise UsageError(
+            f"{name} knows its own files: --kind, --labels, the columns, --image-size, --link "
+            "and --skip-broken are for files of your own",
+            f"orch datasets add FOLDER --name NAME, or: orch datasets add {name} --from PATH",
+        )
 
     def table(self, inside: bool) -> LabelTable | None:
         """The table of labels; `inside` a library of datasets it is the library's own.
@@ -176,10 +188,9 @@ def require_known(home: Home, name: str) -> None:
 
     known = catalog.names(home)
     if name not in known:
-        here = Path(name).exists()
-        raise NotFoundError.among(
-            "dataset", name, known, f"orch datasets add ./{name}" if here else "orch datasets"
-        )
+        here = f"orch datasets add {shlex.quote(f'./{name}')}"
+        hint = here if Path(name).exists() else "orch datasets"
+        raise NotFoundError.among("dataset", name, known, hint)
 
 
 def say_added(installed: Installed) -> None:
