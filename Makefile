@@ -12,11 +12,11 @@ demo: .venv/installed
 	@echo
 	$(BIN)/orch leaderboard digits
 
-# Units on every core; then what starts whole programs, which want the machine for themselves.
+# Units first; then what starts whole programs, one file of it beside another.
 UNITS := $(filter-out tests/__pycache__/, $(wildcard tests/*/))
 test: check
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(UNITS)
-	$(BIN)/python -m pytest tests/test_*.py
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/test_*.py
 
 test-fast: .venv/developer
 	$(BIN)/python -m pytest -m "not slow and not real_data"
