@@ -38,6 +38,14 @@ LISTS = {
 }
 CHECKED = (DATASETS, STRATEGIES, BACKBONES)
 """The groups for whose plugins `orch plugins check` has checks."""
+PROTOCOLS: Mapping[str, tuple[type[Any], str]] = {
+    DATASETS: (Dataset, "`facts`, `install` or `open`"),
+    STRATEGIES: (Strategy, "`facts`, `parameters` or `plan`"),
+    BACKBONES: (Backbone, "`facts`, `build` or `preprocess`"),
+    KINDS: (Kind, "`title`, `options`, `keep` or `dataset`"),
+    GALLERIES: (Gallery, "`title` or `bring`"),
+}
+"""What a plugin of each group is, and the parts that it has."""
 CONTESTED = "two distributions bring it"
 
 
@@ -127,10 +135,7 @@ def load_dataset(name: str, options: Mapping[str, Value] | None = None) -> Datas
         NotFoundError: no plugin has that name.
         PluginError: it cannot be imported or breaks the contract.
     """
-    plugin = _load(DATASETS, name, options or {})
-    if not isinstance(plugin, Dataset):
-        raise _broken(DATASETS, name, "it lacks `facts`, `install` or `open`")
-    return plugin
+    return _load(DATASETS, name, options or {})
 
 
 def load_strategy(name: str) -> Strategy:
@@ -140,10 +145,7 @@ def load_strategy(name: str) -> Strategy:
         NotFoundError: no plugin has that name.
         PluginError: it cannot be imported or breaks the contract.
     """
-    plugin = _load(STRATEGIES, name, {})
-    if not isinstance(plugin, Strategy):
-        raise _broken(STRATEGIES, name, "it lacks `facts`, `parameters` or `plan`")
-    return plugin
+    return _load(STRATEGIES, name, {})
 
 
 def load_backbone(name: str) -> Backbone:
@@ -153,9 +155,7 @@ def load_backbone(name: str) -> Backbone:
         NotFoundError: no plugin has that name.
         PluginError: it cannot be imported or breaks the contract.
     """
-    plugin = _load(BACKBONES, name, {})
-    if not isinstance(plugin, Backbone):
-        raise _broken(BACKBONES, name, "it lacks `facts`, `build` or `preprocess`")
+    plugin: Backbone = _load(BACKBONES, name, {})
     if not isinstance(plugin.facts, NetworkFacts) or plugin.facts.name != name:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise _broken(BACKBONES, name, "its `facts` are no NetworkFacts of that name")
     return plugin
@@ -168,10 +168,7 @@ def load_kind(name: str) -> Kind:
         NotFoundError: there is no such kind.
         PluginError: it cannot be imported or breaks the contract.
     """
-    plugin = _load(KINDS, name, {})
-    if not isinstance(plugin, Kind):
-        raise _broken(KINDS, name, "it lacks `title`, `options`, `keep` or `dataset`")
-    return plugin
+    return _load(KINDS, name, {})
 
 
 def kind_names() -> list[str]:
@@ -186,10 +183,7 @@ def load_gallery(name: str) -> Gallery:
         NotFoundError: there is no such library.
         PluginError: it cannot be imported or breaks the contract.
     """
-    plugin = _load(GALLERIES, name, {})
-    if not isinstance(plugin, Gallery):
-        raise _broken(GALLERIES, name, "it lacks `title` or `bring`")
-    return plugin
+    return _load(GALLERIES, name, {})
 
 
 @contextmanager
@@ -244,6 +238,9 @@ def _load(group: str, name: str, options: Mapping[str, Value]) -> Any:
     api = getattr(plugin, "api", None)
     if api != API:
         raise _broken(group, name, other_api(api))
+    protocol, parts = PROTOCOLS[group]
+    if not isinstance(plugin, protocol):
+        raise _broken(group, name, f"it lacks {parts}")
     return plugin
 
 
