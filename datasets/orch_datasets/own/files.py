@@ -111,7 +111,7 @@ def keep(
         for count, each in enumerate(whole):
             _place(content / each.path, folder / FILES / each.path, own.link)
             if count % BATCH == 0:
-                progress("keeping", count, len(whole))
+                progress("keeping the files", count, len(whole))
     _write_index(folder / INDEX, whole, list(sizes.values()))
     return omitted
 
