@@ -468,13 +468,13 @@ def test_it_is_listed_added_and_shown(orch: Any, weight_file: Path) -> None:
     net = listed["foreign-net"]
     assert (net["weights"], net["licence"]) == ("added", "CC0-1.0")
     assert (net["distribution"], net["image_size"], net["problem"]) == ("foreign 1.0", 48, None)
-    assert "cannot be used: AttributeError" in listed["absent-net"]["problem"]
+    assert "foreign_backbone.py has no AbsentNet" in listed["absent-net"]["problem"]
     assert listed["vgg-mini"]["weights"] == "shipped"
     table = orch("backbones")
     assert table.code == 0
     (line,) = [each for each in table.out.splitlines() if each.startswith("absent-net")]
     assert "blocked" in line
-    assert "the plugin 'absent-net' of foreign 1.0 cannot be used" in table.err
+    assert "the plugin absent-net of foreign 1.0 is blocked" in table.err
     shown = json.loads(orch("backbones", "show", "foreign-net", "--json").out)
     assert shown["cuts"] == [0, 2, 5, 7]
 

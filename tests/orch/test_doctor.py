@@ -45,7 +45,7 @@ def test_weights_whose_manifest_is_damaged(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     home.weights.mkdir(parents=True)
     (home.weights / "vgg16.json").write_text("{")
-    finding = doctor._weights(home)
+    finding = doctor._weights(home, 20.0)
     assert not finding.good
     assert finding.found.endswith("vgg16.json is damaged")
     assert finding.advice == "orch backbones add vgg16"

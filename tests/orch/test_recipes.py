@@ -138,9 +138,9 @@ def test_a_recipe_is_one_trial_with_everything_fixed_and_can_be_shortened() -> N
     }
 
 
-def test_a_name_that_is_none(orch) -> None:
+def test_a_name_that_is_none(orch, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no recipe is called"):
-        recipes.find("ravdess/finetune")
+        recipes.find(Home(tmp_path / "home"), "ravdess/finetune")
     ran = orch("reproduce", "ravdess/finetune")
     assert ran.code == 3
     assert "did you mean ravdess/fine-tune" in ran.err
