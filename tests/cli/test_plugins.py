@@ -415,7 +415,7 @@ def test_checks_pass_and_fail(orch: Any, site: Site) -> None:
     ("slip", "check", "why"),
     [
         ("import os; os._exit(4)", "serves", "it ends the process (exit code 4)"),
-        ("raise SystemExit(4)", "serves", "it raised SystemExit: 4"),
+        ("raise SystemExit(4)", "serves", "it raised SystemExit: 4 (planted_odd.py line 42)"),
     ],
 )
 def test_a_plugin_that_dies_is_a_finding(

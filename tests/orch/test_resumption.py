@@ -14,9 +14,9 @@ import fake_sweeps
 import pytest
 
 from orch import registry
-from orch.errors import UsageError
+from orch.errors import DataError, UsageError
 from orch.home import Home
-from orch.planning.spec import PlannedSweep, SweepRequest, plan_sweep
+from orch.planning.spec import PlannedSweep, SweepRequest, SweepSpec, plan_sweep
 from orch.settings import Settings
 from orch.sweeps import life, orders, resumption
 from orch.sweeps.provenance import versions
@@ -338,3 +338,11 @@ def test_a_plugin_that_is_gone_is_named(
     assert ran.code == 3, ran.err
     assert "no strategy is called 'fine-tune'" in ran.err
     assert rows("SELECT state FROM sweeps") == [("paused",)]
+
+
+@pytest.mark.parametrize("document", [{"id": "5eed"}, {"objective": {"metric": "loss"}}])
+def test_a_record_of_another_version_is_one_line(document: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"of sweep (5eed|\?) cannot be read: ") as caught:
+        SweepSpec.from_json(document)
+    assert caught.value.exit_code == 4
+    assert caught.value.hint

@@ -22,7 +22,7 @@ from orch.contracts import (
     Split,
     Strategy,
 )
-from orch.errors import UsageError, nearest
+from orch.errors import DataError, UsageError, nearest
 from orch.home import Home
 from orch.settings import Pruner, Sampler, Settings
 from orch.space import Domain, Value
@@ -124,9 +124,21 @@ class SweepSpec:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> SweepSpec:
-        """Read what `to_json` wrote."""
-        content: dict[str, Any] = {**document, "objective": Objective(**document["objective"])}
-        return cls(**content)
+        """Read what `to_json` wrote.
+
+        Raises:
+            DataError: this version of orch did not write it.
+        """
+        try:
+            content: dict[str, Any] = {**document, "objective": Objective(**document["objective"])}
+            return cls(**content)
+        except (KeyError, TypeError) as error:
+            which = str(document.get("id", ""))[:6]
+            raise DataError(
+                f"what is recorded of sweep {which or '?'} cannot be read: {error}; "
+                "nothing was changed",
+                "use the version of orch that it ran with",
+            ) from error
 
 
 @dataclass(frozen=True)
