@@ -329,7 +329,7 @@ def test_a_terminal_is_shown_a_live_table_and_bars_that_go(command, tmp_path: Pa
     text = on_terminal(
         command, "sweep", "digits", "--trials", "1", "-S", "epochs=2", "-S", "frozen_layers=26"
     )
-    assert "1/1 trials" in text
+    assert "1/1 trial " in text
     assert "epoch" in text
     assert "best val_accuracy" in text
     assert "orch trials show" in text

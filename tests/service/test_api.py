@@ -145,7 +145,7 @@ def test_failed_trials_are_retried_by_class(here: Api) -> None:
     problem(_retry(here, url, "timeout"), 404)
     answer = here.client.post(url, json={})
     assert answer.status_code == 202, answer.text
-    assert answer.json()["said"].startswith("1 trials")
+    assert answer.json()["said"].startswith("1 trial is queued again")
 
 
 def _retry(here: Api, url: str, kind: str) -> Any:

@@ -77,7 +77,8 @@ def _show_expected(expected: Expected, trials: int) -> None:
     else:
         output.say(f"nothing is computed once: {expected.reason}")
     output.say(
-        f"\nexpected for {trials} trials to their last epoch: {output.duration(expected.stored)}, "
+        f"\nexpected for {output.count(trials, 'trial')} to their last epoch: "
+        f"{output.duration(expected.stored)}, "
         f"{output.duration(expected.online)} with nothing stored\n"
         f"of that, workers start in {output.duration(expected.start)} "
         f"and fill an empty store in {output.duration(expected.fill)}"

@@ -66,7 +66,7 @@ def watching(spec: SweepSpec) -> Generator[Watcher]:
         f"sweep {spec.id[:6]}  "
         f"{' '.join([spec.dataset, *tables.chosen_options(spec.dataset, spec.to_json())])} "
         f"× {spec.strategy} on {spec.backbone}, "
-        f"{spec.trials} trials over {', '.join(searched) or 'one configuration'}"
+        f"{output.count(spec.trials, 'trial')} over {', '.join(searched) or 'one configuration'}"
     )
     if not sys.stderr.isatty():
         yield PlainWatcher()
@@ -171,7 +171,7 @@ def _drawn(progress: SweepProgress) -> Any:
     best = progress.best
     lines: list[Any] = [
         Text(
-            f"{progress.ended}/{progress.spec.trials} trials  {words}  "
+            f"{progress.ended}/{output.count(progress.spec.trials, 'trial')}  {words}  "
             f"{output.duration(progress.elapsed)}{left}"
         )
     ]

@@ -173,8 +173,9 @@ def _judge(identity: str, counts: dict[str, int], strict: bool) -> None:
             f"orch sweeps show {identity}",
         )
     if strict and counts.get("failed"):
+        failed = output.count(counts["failed"], "trial")
         raise SomeTrialsFailedError(
-            f"{counts['failed']} trials of sweep {identity} failed; the others are saved",
+            f"{failed} of sweep {identity} failed; the others are saved",
             f"orch sweeps show {identity}",
         )
 

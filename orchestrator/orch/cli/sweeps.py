@@ -199,7 +199,7 @@ def extend(
     ready = _planned(record, flags) if record.state != "running" else None
     with opened(*enter()) as (store, _):
         orders.extend(store, record, wanted)
-    output.say(f"sweep {record.id[:6]} has {wanted} trials now")
+    output.say(f"sweep {record.id[:6]} has {output.count(wanted, 'trial')} now")
     if ready is not None:
         _run(ready.of(wanted), strict=strict, as_json=as_json)
 
@@ -234,7 +234,7 @@ def retry(
     ready = _planned(record, flags)
     with opened(*enter()) as (store, _):
         count = orders.retry(store, record, wanted)
-    output.say(f"{count} trials of sweep {record.id[:6]} are queued again")
+    output.say(f"{output.count(count, 'trial')} of sweep {record.id[:6]} to run again")
     _run(ready, strict=strict, as_json=as_json)
 
 

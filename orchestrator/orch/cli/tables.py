@@ -32,8 +32,9 @@ def sweep_result(record: SweepRecord, trials: Sequence[TrialRecord], top: int = 
         for rank, trial in enumerate(best, start=1)
     ]
     if rows:
-        planned = len(trials) if record.state == "completed" else record.spec.get("trials")
-        title = f"{record.name} on {record.backbone}: {len(best)} of {planned} trials"
+        planned = len(trials) if record.state == "completed" else int(record.spec["trials"])
+        wanted = output.count(planned, "trial")
+        title = f"{record.name} on {record.backbone}: {len(best)} of {wanted}"
         output.show_table(columns, rows, title)
     failures(trials)
 

@@ -138,7 +138,8 @@ def retry(
             raise UsageError(f"no class of failures is called {kind!r}{nearest(kind, known)}")
     record = service.sweep(prefix)
     count = orders.retry(service.sweeps, record, [kind for kind in known if kind in kinds])
-    said = f"{count} trials of sweep {record.id[:6]} are queued again"
+    trials = "trial is" if count == 1 else "trials are"
+    said = f"{count} {trials} queued again in sweep {record.id[:6]}"
     return _again(service, record, priority, said)
 
 
