@@ -170,7 +170,7 @@ def check(folder: Path, found: Iterable[Labelled]) -> None:
             raise DataError(
                 f"the class {name!r} of {folder} has {trained[name]} of the {least} training "
                 f"examples that it takes {what}; nothing was changed",
-                f"add examples of {name!r}, or take its folder away",
+                f"add examples of {name!r}, or leave the class out",
             )
 
 
