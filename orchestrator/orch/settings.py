@@ -35,9 +35,10 @@ def _setting(
     choices: Any = None,
     least: float | None = None,
     secret: bool = False,
+    size: bool = False,
 ) -> Any:
     known = get_args(choices) if choices else ()
-    about = {"help": help, "choices": known, "least": least, "secret": secret}
+    about = {"help": help, "choices": known, "least": least, "secret": secret, "size": size}
     return field(default=default, metadata=about, repr=not secret)
 
 
@@ -76,7 +77,10 @@ class Settings:
     )
     max_failures_in_a_row: int = _setting(10, "failed trials in a row that stop a sweep", least=1)
     cache_bytes: int = _setting(
-        0, "most that stored examples and features may take; 0: half of the disk's room", least=0
+        0,
+        "most that stored examples and features may take, such as 20GB; 0: half of the disk's room",
+        least=0,
+        size=True,
     )
     store_features: bool = _setting(
         True, "store what frozen layers compute; off: run the whole network in every epoch"
@@ -182,10 +186,12 @@ def _typed(entry: dataclasses.Field[Any], raw: Any, source: str) -> Origin:
     choices: tuple[str, ...] = entry.metadata["choices"]
     if choices and raw not in choices:
         raise UsageError(f"{entry.name} in {source} is {raw!r}{nearest(str(raw), choices)}")
-    value = _converted(kind, raw)
+    size: bool = entry.metadata["size"] and isinstance(raw, str)
+    value = _bytes(raw) if size else _converted(kind, raw)
     if value is None:
+        wanted = "a size, such as 20GB" if entry.metadata["size"] else _KINDS[kind]
         raise UsageError(
-            f"{entry.name} in {source} is {raw!r}, which is not a {kind.__name__}",
+            f"{entry.name} in {source} is {raw!r}, which is not {wanted}",
             "orch config shows every setting and where it came from",
         )
     return Origin(value, source)
@@ -207,6 +213,22 @@ def _converted(kind: type, raw: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _bytes(text: str) -> int | None:
+    """The bytes that a size in words such as "20GB" or "1.5 GiB" stands for."""
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError:
+        return None
+
+
+_KINDS: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+}
 _BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 

@@ -137,7 +137,12 @@ def test_without_arguments_the_process_is_asked(
 
 def test_a_word_where_a_number_belongs_names_the_variable(trace: Trace) -> None:
     error = _refused(
-        trace, "trials", "ORCH_TRIALS", "'many'", "int", environment={"ORCH_TRIALS": "many"}
+        trace,
+        "trials",
+        "ORCH_TRIALS",
+        "'many'",
+        "a whole number",
+        environment={"ORCH_TRIALS": "many"},
     )
     assert "orch config" in error.hint
 
@@ -145,7 +150,11 @@ def test_a_word_where_a_number_belongs_names_the_variable(trace: Trace) -> None:
 def test_a_word_where_a_number_belongs_names_the_file(trace: Trace, tmp_path: Path) -> None:
     _refused(trace, "seed", str(tmp_path / "orch.toml"), "'x'", project='seed = "x"')
     _refused(
-        trace, "gpus_per_trial", str(tmp_path / "config.toml"), "float", user='gpus_per_trial="x"'
+        trace,
+        "gpus_per_trial",
+        str(tmp_path / "config.toml"),
+        "a number",
+        user='gpus_per_trial="x"',
     )
 
 
@@ -237,7 +246,7 @@ def test_other_words_are_neither(trace: Trace, word: str) -> None:
         "verify_store",
         "ORCH_VERIFY_STORE",
         repr(word),
-        "bool",
+        "true or false",
         environment={"ORCH_VERIFY_STORE": word},
     )
 
@@ -245,3 +254,22 @@ def test_other_words_are_neither(trace: Trace, word: str) -> None:
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False), ("0", False)])
 def test_a_file_says_yes_and_no_as_toml_does(trace: Trace, text: str, value: bool) -> None:
     assert trace(project=f"verify_store = {text}")["verify_store"].value is value
+
+
+# ── sizes ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("20GB", 20 * 10**9), ("1.5 GiB", 3 * 2**29), ("200 mb", 2 * 10**8), ("36000", 36000)],
+)
+def test_a_size_may_have_a_unit(trace: Trace, said: str, meant: int) -> None:
+    assert trace(environment={"ORCH_CACHE_BYTES": said})["cache_bytes"].value == meant
+    assert trace(project=f"cache_bytes = '{said}'")["cache_bytes"].value == meant
+    assert trace(project=f"cache_bytes = {meant}")["cache_bytes"].value == meant
+
+
+@pytest.mark.parametrize("said", ["banana", "20 bananas", "-5", "1e9", "nan"])
+def test_what_is_no_size_is_refused(trace: Trace, said: str) -> None:
+    words = ("cache_bytes in ORCH_CACHE_BYTES", repr(said), "not a size, such as 20GB")
+    _refused(trace, *words, environment={"ORCH_CACHE_BYTES": said})
