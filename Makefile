@@ -19,7 +19,7 @@ test: check
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/test_*.py
 
 test-fast: .venv/developer
-	$(BIN)/python -m pytest -m "not slow and not real_data"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not real_data"
 
 # Kill what runs a sweep, so many times at random, and check that nothing was lost.
 KILLS ?= 500

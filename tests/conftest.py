@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from postgresql_server import Server
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+hypothesis.settings.register_profile("orch", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("orch")
 
 REPOSITORY = Path(__file__).parent.parent
 REAL_DATA = Path(os.environ.get("ORCH_TEST_DATA", REPOSITORY.parent / "shared" / "data"))

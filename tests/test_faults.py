@@ -31,6 +31,8 @@ from orch.sweeps import life
 from orch.trials import EpochReport, TrialOutcome, TrialSpec
 from orch_db.store import Store
 
+pytestmark = pytest.mark.slow
+
 Steps = Generator[EpochReport, None, TrialOutcome]
 SAFE = "what was recorded before is safe"
 

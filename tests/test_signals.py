@@ -11,6 +11,8 @@ import pytest
 from faults import faulty, needs_strace
 from killing import Arena
 
+pytestmark = pytest.mark.slow
+
 
 def when_noted(arena: Arena) -> subprocess.Popen[bytes]:
     """A driver without Ray that has recorded something."""

@@ -22,6 +22,8 @@ from orch.home import Home
 from orch.probing import children
 from orch.registry import BACKBONES, DATASETS, STRATEGIES
 
+pytestmark = pytest.mark.slow
+
 TRACE = "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n"
 
 

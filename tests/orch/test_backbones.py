@@ -30,6 +30,8 @@ from orch.training.warm import NetworkShape
 from orch.training.workbench import Keeping, Workbench
 from orch.trials import TrialSpec
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parent.parent
 FOREIGN = TESTS / "foreign"
 

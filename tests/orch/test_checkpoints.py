@@ -20,6 +20,8 @@ from orch.training.checkpoints import Kept
 from orch.training.workbench import Workbench
 from orch.trials import Objective, TrialSpec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(home: Home, bench: Workbench) -> inference.Trained:

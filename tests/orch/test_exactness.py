@@ -21,6 +21,8 @@ from orch.training.warm import HeadShape, NetworkShape, WarmModels
 from orch.training.workbench import Keeping, Workbench
 from orch.trials import EpochReport
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"vgg16": 32, "mobilenetv2": 64, "vgg-mini": 32}
 
 

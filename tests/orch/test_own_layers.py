@@ -29,6 +29,8 @@ from orch.training.warm import NetworkShape
 from orch.training.workbench import Keeping, Workbench
 from orch.trials import EpochReport, TrialOutcome, TrialSpec, to_json
 
+pytestmark = pytest.mark.slow
+
 FOREIGN = Path(__file__).parent.parent / "foreign"
 
 

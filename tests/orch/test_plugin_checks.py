@@ -17,6 +17,8 @@ from orch.errors import PluginError
 from orch.home import Home
 from orch.registry import DATASETS, STRATEGIES
 
+pytestmark = pytest.mark.slow
+
 Change = tuple[str, str]
 
 

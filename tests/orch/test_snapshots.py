@@ -20,6 +20,8 @@ from orch.training.snapshots import Pace, Snapshot
 from orch.training.workbench import Keeping, Workbench
 from orch.trials import EpochReport, TrialOutcome, TrialSpec
 
+pytestmark = pytest.mark.slow
+
 ALWAYS = Keeping(checkpoint_seconds=0)
 NOT_STORED = Keeping(features=False, checkpoint_seconds=0)
 

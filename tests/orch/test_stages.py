@@ -40,6 +40,8 @@ from orch.training import (
 from orch.training.workbench import Workbench
 from orch.trials import Objective, TrialSpec, plan_from_json
 
+pytestmark = pytest.mark.slow
+
 DEPTH = 26  # layers of vgg-mini
 
 

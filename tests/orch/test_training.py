@@ -25,6 +25,8 @@ from orch.training.warm import NetworkShape
 from orch.training.workbench import Keeping, Workbench
 from orch.trials import EpochReport, Objective, TrialOutcome
 
+pytestmark = pytest.mark.slow
+
 
 def vgg_mini(home: Home) -> str:
     """The digest of the weights that come with orch."""

@@ -18,6 +18,8 @@ from orch.home import Home
 from orch.training import optimizers, warm
 from orch.training.workbench import Workbench
 
+pytestmark = pytest.mark.slow
+
 HEAD_ONLY = {"frozen_layers": 26, "head_units": 16, "dropout": 0.5, "start": "random"}
 
 

@@ -18,6 +18,8 @@ from orch.training import examples, fit, watchdog
 from orch.training.watchdog import TrialTimeoutError, Watchdog
 from orch.training.workbench import Workbench
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import ctypes, re, signal, sys, threading, time
 from pathlib import Path

@@ -36,6 +36,8 @@ from orch_db.queries import Queries
 from orch_db.store import Store
 from orch_db.tables import Base
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from postgresql_server import Server
 
