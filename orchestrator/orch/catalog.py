@@ -9,16 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orch import probing, registry
 from orch.contracts import Dataset, DatasetFacts, Split, Value
 from orch.errors import DataError, NotFoundError, OrchError, PluginError
 from orch.home import Home
 from orch.kinds import LabelTable, OwnData
-
-if TYPE_CHECKING:
-    pass
 
 MANIFEST = "manifest.json"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -66,9 +63,14 @@ def find(home: Home, name: str) -> Installed | None:
         return found
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DataError(
-            f"{path} is damaged; the data beside it was not touched",
-            f"orch datasets add {name}",
+            f"{path} is damaged; the data beside it was not touched", _anew(name)
         ) from None
+
+
+def _anew(name: str) -> str:
+    """What to type so that a dataset whose manifest is lost is there again."""
+    own = "" if name in registry.dataset_names() else "FOLDER --name "
+    return f"orch datasets add {own}{name}"
 
 
 def _own(name: str, document: dict[str, Any] | None) -> OwnData | None:
@@ -183,6 +185,7 @@ def open_splits(
     Raises:
         NotFoundError: the dataset is not installed.
         DataError: files of it are missing or damaged.
+        PluginError: its plugin cannot be used, or serves labels that its classes do not have.
     """
     installed = find(home, name)
     if installed is None:

@@ -117,7 +117,7 @@ def _database(url: str) -> Finding:
 
 
 def _plugins(home: Home, patience: float) -> Iterator[Finding]:
-    """The data of every dataset that can be used, and what is blocked of both kinds."""
+    """The data of every dataset that can be used, and the plugins of any kind that are blocked."""
     datasets = probing.datasets(home, patience)
     others = (probing.strategies(home, patience), probing.backbones(home, patience))
     for state in (*datasets.blocked, *(state for each in others for state in each.blocked)):

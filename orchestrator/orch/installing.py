@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orch import catalog, registry
 from orch.catalog import Installed
@@ -24,9 +23,6 @@ from orch.home import Home, locked, sync_folder, write_json
 from orch.kinds import LabelTable, Omitted, OwnData
 
 BROUGHT = ("path", "label", "split")  # columns of the table that a gallery writes
-
-if TYPE_CHECKING:
-    pass
 
 
 def install(
@@ -50,8 +46,9 @@ def install(
     dataset = catalog.load(home, name, options)
 
     def fill(fresh: Path) -> Installed:
-        dataset.install(fresh, source, progress)
-        return _describe(dataset, fresh, str(source or "canonical"))
+        with registry.blaming("dataset", name, OSError):
+            dataset.install(fresh, source, progress)
+            return _describe(dataset, fresh, str(source or "canonical"))
 
     return _replace(home, name, fill)
 
@@ -75,10 +72,13 @@ def install_own(
 
     def fill(fresh: Path) -> Installed:
         nonlocal omitted
-        with _brought(own, fresh.parent, progress) as (said, source):
+        with (
+            _brought(own, fresh.parent, progress) as (said, source),
+            registry.blaming("kind", own.kind, OSError),
+        ):
             omitted = kind.keep(said, source, fresh, progress)
-        dataset = kind.dataset(own, fresh, options or {})
-        return replace(_describe(dataset, fresh, own.source), own=own)
+            dataset = kind.dataset(own, fresh, options or {})
+            return replace(_describe(dataset, fresh, own.source), own=own)
 
     return _replace(home, own.name, fill), omitted
 
@@ -107,7 +107,9 @@ def _brought(own: OwnData, scratch: Path, progress: Progress) -> Generator[tuple
     with tempfile.TemporaryDirectory(dir=scratch) as name:
         folder = Path(name)
         column = own.labels.label_column if own.labels else None
-        registry.load_gallery(word).bring(address, folder, column, progress)
+        gallery = registry.load_gallery(word)
+        with registry.blaming("gallery", word, OSError):
+            gallery.bring(address, folder, column, progress)
         yield replace(own, labels=LabelTable(str(folder / "labels.csv"), *BROUGHT)), folder
 
 
@@ -215,7 +217,11 @@ def _disk_error(error: OSError, home: Home, name: str) -> StorageError:
 def _describe(dataset: Dataset, folder: Path, source: str) -> Installed:
     splits = dataset.open(folder)
     if "train" not in splits:
-        raise PluginError(f"the dataset {dataset.facts.name!r} serves no split called 'train'")
+        name = dataset.facts.name
+        raise PluginError(
+            f"the dataset {name!r} serves no split called 'train'; nothing was changed",
+            registry.advice("dataset", name),
+        )
     files = catalog.files(folder)
     began = datetime.now(UTC)  # what changes while it is hashed is newer
     return Installed(
@@ -236,5 +242,9 @@ def _counts(dataset: Dataset, split: str, served: Split) -> tuple[int, ...]:
     counts = np.bincount(np.asarray(served.labels), minlength=len(dataset.facts.classes))
     for name, count in zip(dataset.facts.classes, counts.tolist(), strict=True):
         if not count and split == "train":
-            raise DataError(f"{dataset.facts.name}: the class {name!r} has no training example")
+            raise DataError(
+                f"the class {name!r} of {dataset.facts.name} has no training example; "
+                "nothing was changed",
+                "add examples of it, or leave the class out of the dataset's classes",
+            )
     return tuple(counts.tolist())

@@ -7,12 +7,16 @@ Both are found by entry point (`orch.kinds`, `orch.galleries`), as dataset plugi
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from orch.contracts import Dataset, Option, Progress, Value
+
+USUAL_KIND = "images"
+"""The kind of a user's own files where they do not say."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,20 @@ class OwnData:
     image_size: tuple[int, int] | None = None
     link: bool = False
     skip_broken: bool = False
+
+    @property
+    def words(self) -> str:
+        """What names these files on a command line: the source, their kind, their labels."""
+        table = self.labels
+        stated = {
+            "--kind": self.kind if self.kind != USUAL_KIND else None,
+            "--labels": table.path if table else None,
+            "--path-column": table.path_column if table else None,
+            "--label-column": table.label_column if table else None,
+            "--split-column": table.split_column if table else None,
+        }
+        given = [word for flag, value in stated.items() if value for word in (flag, value)]
+        return shlex.join([self.source, *given])
 
 
 @dataclass(frozen=True)

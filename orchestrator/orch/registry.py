@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from io import StringIO
+from io import BytesIO, TextIOWrapper
 from typing import Any
 
 from orch.contracts import API, Backbone, Dataset, NetworkFacts, Strategy, Value
@@ -187,16 +187,23 @@ def load_gallery(name: str) -> Gallery:
 
 
 @contextmanager
-def blaming(kind: str, name: str) -> Generator[None]:
-    """Turn whatever a plugin raises into a PluginError that names it."""
+def blaming(kind: str, name: str, *passed: type[Exception]) -> Generator[None]:
+    """Turn whatever a plugin raises into a PluginError that names it, but for what is `passed`."""
     try:
         yield
-    except OrchError:
+    except (OrchError, *passed):
         raise
     except (Exception, SystemExit) as error:
         raise PluginError(
-            f"the {kind} {name!r} raised {type(error).__name__}: {first_line(error)}"
+            f"the {kind} {name!r} raised {type(error).__name__}: {first_line(error)}",
+            advice(kind, name),
         ) from error
+
+
+def advice(kind: str, name: str) -> str:
+    """What to type about a plugin that is at fault; "" where it cannot be checked."""
+    checked = kind in {GROUPS[group] for group in CHECKED}
+    return f"orch plugins check {name}" if checked else ""
 
 
 def version(group: str, name: str) -> str:
@@ -234,7 +241,7 @@ def _load(group: str, name: str, options: Mapping[str, Value]) -> Any:
     except SystemExit as error:
         raise _broken(group, name, f"it ends the program (SystemExit: {error})") from error
     except Exception as error:
-        raise _broken(group, name, f"{type(error).__name__}: {error}") from error
+        raise _broken(group, name, f"{type(error).__name__}: {first_line(error)}") from error
     api = getattr(plugin, "api", None)
     if api != API:
         raise _broken(group, name, other_api(api))
@@ -249,13 +256,16 @@ def _stdout_kept() -> Generator[None]:
     """What a plugin prints while it is imported goes to stderr, without control characters: stdout
     is the command's own.
     """
-    printed = StringIO()
+    printed = BytesIO()
+    stream = TextIOWrapper(printed, encoding="utf-8", errors="backslashreplace")
     try:
-        with redirect_stdout(printed):
+        with redirect_stdout(stream):
             yield
     finally:
-        shown = (each for each in printed.getvalue() if each.isprintable() or each == "\n")
-        sys.stderr.write("".join(shown))
+        with suppress(ValueError):  # the plugin has closed it
+            stream.flush()
+            said = printed.getvalue().decode("utf-8", "replace")
+            sys.stderr.write("".join(each for each in said if each.isprintable() or each == "\n"))
 
 
 def other_api(api: object) -> str:

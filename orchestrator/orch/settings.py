@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -213,10 +214,15 @@ def _converted(kind: type, raw: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+_SIZE = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*[A-Za-z]*\s*", re.ASCII)
+
+
 def _bytes(text: str) -> int | None:
     """The bytes that a size in words such as "20GB" or "1.5 GiB" stands for."""
     from pydantic import ByteSize, TypeAdapter, ValidationError
 
+    if not _SIZE.fullmatch(text):  # of "1,5GB" pydantic takes the 1
+        return None
     try:
         return int(TypeAdapter(ByteSize).validate_python(text))
     except ValidationError:

@@ -221,20 +221,21 @@ def _sweep_of_board(record: SweepRecord) -> dict[str, Any]:
     }
 
 
-def chosen_options(home: Home, dataset: str, spec: Mapping[str, Any]) -> list[str]:
-    """The options of a sweep's dataset that are not its defaults, as "name=value"."""
+def chosen_options(home: Home, dataset: str, spec: Mapping[str, Any], patience: float) -> list[str]:
+    """The options of a sweep's dataset that are not its defaults, as "name=value".
+
+    A plugin that is not known yet may take `patience` seconds to say what its defaults are.
+    """
     options: Mapping[str, Any] = spec.get("dataset_options") or {}
-    if not options:
-        return []
-    known = {each.name: each.default for each in _known_options(home, dataset)}
+    known = {each.name: each.default for each in _known_options(home, dataset, patience)}
     return [f"{n}={value(v)}" for n, v in options.items() if n not in known or known[n] != v]
 
 
-def _known_options(home: Home, dataset: str) -> tuple[Option, ...]:
+def _known_options(home: Home, dataset: str, patience: float) -> tuple[Option, ...]:
     """The options of a plugin, or those that users' own data can have."""
     try:
         if dataset in registry.dataset_names():
-            known = probing.datasets(home).facts.get(dataset)
+            known = probing.datasets(home, patience).facts.get(dataset)
             return known.options if known else ()
         kinds = [registry.load_kind(name) for name in registry.kind_names()]
     except OrchError:  # the plugin is gone; its results are not

@@ -69,7 +69,7 @@ def test_an_error_is_data_and_says_what_helps(orch: Orch, root: Path) -> None:
     assert "    train/ant/000.png = train/bee/copy.png = train/ant/copy.png\n" in ran.out
     assert ran.err.endswith(
         "error: folders has 2 errors and 0 warnings; nothing was changed\n"
-        "  try: orch datasets check folders --json names every file\n"
+        "  try: orch datasets check folders --json, which names every file\n"
     )
 
 

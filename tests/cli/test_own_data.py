@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_broken_files_are_left_out_when_that_is_wanted(orch, here: Path) -> None
     assert ran.code == 0
     assert "left out: wren/x.jpg: does not decode as an image" in ran.err
     checked = orch("datasets", "check", "./My Photos")
-    one_error(checked, 4, "./My Photos has 1 error")
+    one_error(checked, 4, "my-photos has 1 error")
     assert "wren/x.jpg" in checked.out
 
 
@@ -86,6 +87,46 @@ def test_a_check_of_a_folder_that_is_well_says_what_is_next(orch, here: Path) ->
     ran = orch("datasets", "check", "./well", "--json")
     assert json.loads(ran.out)["counts"]["undecodable"] == 0
     assert "orch datasets add ./well" in orch("datasets", "check", "./well").err
+
+
+def test_the_check_that_is_advised_finds_the_broken_file(orch, here: Path) -> None:
+    (here / "My Photos" / "bad one.png").write_text("no picture")
+    rows = [("f", "c"), ("bad one.png", "w"), *((f"wren/{at}.png", "w") for at in range(3))]
+    table(here / "my labels.csv", [*rows, *((f"robin/{at}.png", "r") for at in range(3))])
+    columns = ["--path-column", "f", "--label-column", "c"]
+    ran = orch("datasets", "add", "./My Photos", "--labels", "my labels.csv", *columns)
+    one_error(ran, 4, "1 of 7 files", "bad one.png: does not decode")
+    *_, advised = ran.err.strip().partition("to see them: orch ")
+    assert orch(*shlex.split(advised)).out.count("bad one.png") == 1
+
+
+def test_not_one_file_that_decodes(orch, here: Path) -> None:
+    for name in ("a", "b"):
+        (here / "bad" / name).mkdir(parents=True)
+        for at in range(2):
+            (here / "bad" / name / f"{at}.png").write_text("no picture")
+    said = "all 4 files in", "the first is a/0.png: does not decode as an image"
+    for flags in ([], ["--skip-broken"]):
+        one_error(orch("datasets", "add", "./bad", *flags), 4, *said)
+
+
+def test_tables_that_name_nothing(orch, here: Path) -> None:
+    table(here / "l.csv", [("file", "class")])
+    one_error(
+        orch("datasets", "add", "./My Photos", "--labels", "l.csv"), 4, "has a header and no row"
+    )
+    table(here / "l.csv", [("file", "class"), ("x" * 5000, "a"), ("\0", "b")])
+    one_error(
+        orch("datasets", "add", "./My Photos", "--labels", "l.csv"), 4, "none of its 2 files is in"
+    )
+
+
+def test_a_damaged_manifest_is_mended_by_adding_the_folder_again(orch, here: Path) -> None:
+    orch("datasets", "add", "./My Photos", "--name", "birds")
+    (here / "home" / "datasets" / "birds" / "manifest.json").write_text("{")
+    ran = orch("sweep", "birds")
+    one_error(ran, 4, "manifest.json is damaged", "orch datasets add FOLDER --name birds")
+    assert orch("datasets", "add", "./My Photos", "--name", "birds").code == 0
 
 
 @pytest.mark.parametrize(
@@ -108,6 +149,10 @@ def test_a_check_of_a_folder_that_is_well_says_what_is_next(orch, here: Path) ->
         (["rename", "digits", "x"], 3, ["no dataset of your own is called 'digits'"]),
         (["remove", "absent"], 3, ["no installed dataset is called 'absent'"]),
         (["check", "absent"], 3, ["no dataset is called 'absent'"]),
+        (["check", "hf://cats"], 2, ["not here yet", "orch datasets add hf://cats --name cats"]),
+        (["check", "absent", "--kind", "audio"], 3, ["no dataset is called 'absent'"]),
+        (["check", "My Photos", "--kind", "audio"], 3, ["orch datasets add './My Photos'"]),
+        (["add", "absent", "--link"], 3, ["no dataset is called 'absent'"]),
         (["check", "./absent"], 4, ["./absent does not exist"]),
         (["check", "digits", "--kind", "audio"], 2, ["digits knows its own files"]),
     ],

@@ -205,6 +205,33 @@ def test_a_broken_plugin_costs_one_line(
     assert listed(orch)["odd"]["why"] == DEATHS[code]
 
 
+@pytest.mark.parametrize(
+    ("former", "now", "said"),
+    [
+        ('("first", "second")', '["first", "second"]', "classes is ['first', 'second']"),
+        ("(32, 32)", "[32, 32]", "image_size is [32, 32]"),
+        ("(32, 32)", "(32.5, 32)", "image_size is (32.5, 32)"),
+        ("recipes=()", "recipes=[]", "recipes is []"),
+    ],
+)
+def test_facts_of_other_types_are_named(
+    orch: Any, site: Site, former: str, now: str, said: str
+) -> None:
+    site.plant("odd", changed(GOOD_DATASET, (former, now)))
+    assert orch("datasets").code == 0
+    assert listed(orch)["odd"]["why"] == FACTS + said
+
+
+def test_what_a_plugin_raises_while_it_is_added_is_its_own_fault(orch: Any, site: Site) -> None:
+    site.plant(
+        "odd", changed(GOOD_DATASET, ("random = np", "raise KeyError('x')\n        random = np"))
+    )
+    ran = orch("datasets", "add", "odd")
+    assert ran.code == 6
+    assert "error: the dataset 'odd' raised KeyError: 'x'" in ran.err
+    assert "try: orch plugins check odd" in ran.err
+
+
 def test_escapes_never_reach_the_terminal(orch: Any, site: Site) -> None:
     noise = "import os, sys\nprint('\\x1b[2J')\nos.write(2, b'\\x1b[31m')\n"
     facts = ('"train a head"', '"train \\x1b[31m a head"')
@@ -240,7 +267,6 @@ def test_facts_come_back_as_they_are(home: Home) -> None:
     assert found.facts.keys() == set(registry.backbone_names())
     for name, facts in found.facts.items():
         assert facts == registry.load_backbone(name).facts
-    assert probing.ready(home, DATASETS) == list(asked.facts)
 
 
 def test_a_plugin_that_changed_is_asked_again(
@@ -369,12 +395,21 @@ def test_many_of_one_file_are_one_row(orch: Any, site: Site) -> None:
 def test_what_a_plugin_prints_is_kept_out_of_stdout(
     orch: Any, site: Site, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site.plant("loud", "print('\\x1b[2J\\x07hello')\n" + GOOD_DATASET)
+    loud = (
+        "import sys\nsys.stdout.reconfigure(line_buffering=True)\n"
+        "print('\\x1b[2J\\x07hello', file=sys.stdout)\n"
+        "sys.stdout.buffer.write(b'raw\\n')\n"
+    )
+    each_time = "\nPlugin.__init__ = lambda self: print('again')\n"
+    site.plant("loud", loud + GOOD_DATASET + each_time)
     ran = orch("datasets", "add", "loud")
     assert (ran.code, ran.out) == (0, "")
     assert "[2Jhello\n" in ran.err
+    assert "raw\n" in ran.err
     assert "\x1b" not in ran.err
-    json.loads(orch("datasets", "show", "loud", "--json").out)
+    ran = orch("sweep", "loud", "--dry-run", "--json")
+    assert json.loads(ran.out)["dataset"] == "loud"
+    assert "again\n" in ran.err
 
 
 def test_nothing_of_a_child_is_left(site: Site, home: Home, tmp_path: Path) -> None:

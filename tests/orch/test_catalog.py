@@ -297,7 +297,7 @@ def test_a_home_that_cannot_be_written_is_said(tmp_path: Path, toy: Toy) -> None
         ({"train": [-1, 1]}, PluginError, 6, "not whole numbers from 0 to 1"),
         ({"train": [[0], [1]]}, PluginError, 6, "not whole numbers from 0 to 1"),
         ({"train": [0, 1], "test": [5]}, PluginError, 6, "'test' that are not whole numbers"),
-        ({"train": [0, 0]}, DataError, 4, "the class 'b' has no training example"),
+        ({"train": [0, 0]}, DataError, 4, "the class 'b' of toy has no training example"),
     ],
 )
 def test_labels_are_checked(
@@ -313,6 +313,23 @@ def test_labels_are_checked(
         add(home)
     assert caught.value.exit_code == code
     assert catalog.find(home, "toy") is None
+    assert folders(home) == []
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "said"),
+    [
+        (KeyError("x"), PluginError, "the dataset 'toy' raised KeyError: 'x'"),
+        (SystemExit(3), PluginError, "the dataset 'toy' raised SystemExit: 3"),
+        (OSError(errno.EIO, "Input/output error"), StorageError, "Input/output error"),
+    ],
+)
+def test_what_fails_while_adding_is_blamed_on_whom_it_should(
+    home: Home, toy: Toy, raised: BaseException, expected: type[OrchError], said: str
+) -> None:
+    toy.fails = raised
+    with pytest.raises(expected, match=said):
+        add(home)
     assert folders(home) == []
 
 

@@ -261,7 +261,13 @@ def test_a_file_says_yes_and_no_as_toml_does(trace: Trace, text: str, value: boo
 
 @pytest.mark.parametrize(
     ("said", "meant"),
-    [("20GB", 20 * 10**9), ("1.5 GiB", 3 * 2**29), ("200 mb", 2 * 10**8), ("36000", 36000)],
+    [
+        ("20GB", 20 * 10**9),
+        ("1.5 GiB", 3 * 2**29),
+        ("200 mb", 2 * 10**8),
+        (" .5g ", 5 * 10**8),
+        ("36000", 36000),
+    ],
 )
 def test_a_size_may_have_a_unit(trace: Trace, said: str, meant: int) -> None:
     assert trace(environment={"ORCH_CACHE_BYTES": said})["cache_bytes"].value == meant
@@ -269,7 +275,10 @@ def test_a_size_may_have_a_unit(trace: Trace, said: str, meant: int) -> None:
     assert trace(project=f"cache_bytes = {meant}")["cache_bytes"].value == meant
 
 
-@pytest.mark.parametrize("said", ["banana", "20 bananas", "-5", "1e9", "nan"])
+@pytest.mark.parametrize(
+    "said",
+    ["banana", "20 bananas", "-5", "1e9", "nan", "1,5GB", "50%", "20 GB of it", "1.2.3", "٣GB"],
+)
 def test_what_is_no_size_is_refused(trace: Trace, said: str) -> None:
     words = ("cache_bytes in ORCH_CACHE_BYTES", repr(said), "not a size, such as 20GB")
     _refused(trace, *words, environment={"ORCH_CACHE_BYTES": said})

@@ -333,7 +333,11 @@ def test_labels_that_are_no_list_are_named(home: Home, tmp_path: Path, labels: A
 def test_a_class_nobody_trains_on_is_named(home: Home, tmp_path: Path) -> None:
     batches = tiny()
     batches["data_batch_5"][b"labels"] = [8, 8]
-    refused(home, canonical(tmp_path / "x.tar.gz", batches), "'truck' has no training example")
+    refused(
+        home,
+        canonical(tmp_path / "x.tar.gz", batches),
+        "'truck' of cifar10 has no training example",
+    )
 
 
 def test_an_archive_of_the_published_name_must_be_the_published_one(

@@ -197,7 +197,7 @@ def test_a_table_of_other_files_says_so(home: Home, photos: Path, tmp_path: Path
         (b"path,file,label\na,b,c\n", "does not say which of its columns is meant"),
         (b"path,label\n\xff\xfe,x\n", "is no CSV file in UTF-8"),
         (b"PAR1 and then nothing", "is damaged"),
-        (b"path,label\n", "holds no examples"),
+        (b"path,label\n", "has a header and no row"),
     ],
 )
 def test_a_table_that_is_none(

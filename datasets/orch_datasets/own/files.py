@@ -125,7 +125,7 @@ def _looked(
 
     def one(each: Labelled) -> Size | DataError:
         path = content / each.path
-        if not path.is_file():
+        if not layouts.is_there(path):
             return DataError(f"{path} is not there")
         try:
             return look(path)
@@ -151,13 +151,16 @@ def _omitted(example: Labelled, error: DataError, content: Path) -> Omitted:
 
 
 def _admit(own: OwnData, source: Path, omitted: Sequence[Omitted], files: int) -> None:
-    if omitted and not own.skip_broken:
-        first = omitted[0]
-        raise DataError(
-            f"{len(omitted)} of {files} files in {source} cannot be used, the first is "
-            f"{first.path}: {first.why}; nothing was changed",
-            f"orch datasets check {source} lists them; --skip-broken leaves them out",
-        )
+    if not omitted or (own.skip_broken and len(omitted) < files):
+        return
+    first = omitted[0]
+    which = f"{len(omitted)} of {files} files" if len(omitted) < files else f"all {files} files"
+    see = f"orch datasets check {own.words}"
+    raise DataError(
+        f"{which} in {source} cannot be used, the first is {first.path}: {first.why}; "
+        "nothing was changed",
+        f"--skip-broken leaves them out; to see them: {see}" if len(omitted) < files else "",
+    )
 
 
 def _place(path: Path, target: Path, link: bool) -> None:

@@ -113,7 +113,12 @@ def _of_table(folder: Path, table: LabelTable) -> Iterator[Labelled]:
                 f"{former.label!r} in row {former.number}; nothing was changed",
                 "give every file one label and one split",
             )
-    if said and not any((folder / path).is_file() for path in said):
+    if not said:
+        raise DataError(
+            f"{table.path} has a header and no row; nothing was changed",
+            "give every file a row with its path and its class",
+        )
+    if not any(is_there(folder / path) for path in said):
         row = next(iter(said.values()))
         raise DataError(
             f"{table.path}: none of its {len(said)} files is in {folder}, not even {row.path} of "
@@ -122,6 +127,14 @@ def _of_table(folder: Path, table: LabelTable) -> Iterator[Labelled]:
         )
     for path, row in said.items():
         yield Labelled(path, row.label, _split(table, row))
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path that a table names is a file; one that no disk can hold is not."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _inside(folder: Path, table: LabelTable, row: Row) -> PurePosixPath:

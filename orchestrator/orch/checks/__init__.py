@@ -106,7 +106,8 @@ def _where(error: BaseException, file: Path | None) -> str:
     if file is None:
         return ""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [each for each in frames if Path(each.filename).parent == file.parent]
+    beside = [each for each in frames if Path(each.filename).parent == file.parent]
+    own = [each for each in beside if Path(each.filename) == file] or beside
     return f" ({Path(own[-1].filename).name} line {own[-1].lineno})" if own else ""
 
 

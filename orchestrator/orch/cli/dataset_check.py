@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orch.cli import options, output, own_data
 from orch.cli.door import enter
-from orch.errors import DataError
+from orch.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from orch.contracts import Split, Value
     from orch.inspection.report import Finding, Report
+    from orch.kinds import OwnData
 
 SHOWN = 3  # findings of each kind, and examples of each finding
 
@@ -27,6 +28,13 @@ class Subject:
     splits: Mapping[str, Split]
     classes: tuple[str, ...]
     facts: Mapping[str, Any]
+    own: OwnData | None = None
+    """What the user said of files that are no dataset yet."""
+
+    @property
+    def words(self) -> str:
+        """What names it on a command line."""
+        return self.own.words if self.own else self.name
 
 
 def check(
@@ -52,9 +60,12 @@ def check(
     with steps() as progress:
         if own_data.is_own(name, None):
             own = own_data.described(name, None, flags)
+            _require_here(own)
             report, splits, classes = inspect_folder(own, progress)
-            subject = Subject(name, splits, classes, {"dataset": None})
+            as_typed = replace(own, source=name)
+            subject = Subject(own.name, splits, classes, {"dataset": None}, as_typed)
         else:
+            own_data.require_known(enter()[1], name)
             flags.refuse(name)
             subject = _installed(name, options.read(chosen, split))
             report = inspect(subject.name, subject.splits, subject.classes, progress)
@@ -62,7 +73,16 @@ def check(
         output.print_json(views.document(**subject.facts, **report.to_json()))
     else:
         _show(subject, report)
-    _conclude(name, report)
+    _conclude(subject, report)
+
+
+def _require_here(own: OwnData) -> None:
+    """Refuse an address: what is there must be brought before it can be looked at."""
+    if "://" in own.source:
+        raise UsageError(
+            f"{own.source} is not here yet; nothing was checked",
+            f"orch datasets add {own.words} --name {own.name}, then check {own.name}",
+        )
 
 
 def _installed(name: str, stated: Mapping[str, str]) -> Subject:
@@ -70,7 +90,6 @@ def _installed(name: str, stated: Mapping[str, str]) -> Subject:
     from orch import catalog, search_space
 
     settings, home = enter()
-    own_data.require_known(home, name)
     facts = catalog.facts(home, name, settings.plugin_timeout)
     wanted: Mapping[str, Value] = search_space.options(facts, stated)
     splits = catalog.open_splits(home, name, wanted)
@@ -84,26 +103,22 @@ def _installed(name: str, stated: Mapping[str, str]) -> Subject:
     )
 
 
-def _conclude(name: str, report: Report) -> None:
+def _conclude(subject: Subject, report: Report) -> None:
     """Say what it comes to; errors decide the exit code.
 
     Raises:
         DataError: there are errors.
     """
-    errors, warnings = (_counted(report.count(each), each) for each in ("error", "warning"))
+    name = subject.name
+    errors, warnings = (output.count(report.count(each), each) for each in ("error", "warning"))
     if report.count("error"):
         raise DataError(
             f"{name} has {errors} and {warnings}; nothing was changed",
-            f"orch datasets check {name} --json names every file",
+            f"orch datasets check {subject.words} --json, which names every file",
         )
-    own = own_data.is_own(name, None)
-    following = f"orch datasets add {name}, with the same words" if own else f"orch sweep {name}"
+    following = f"orch datasets add {subject.words}" if subject.own else f"orch sweep {name}"
     said = f"{name} has {warnings}, no error" if report.count("warning") else ""
     output.say(f"{said or f'nothing is wrong with {name}'}. Next: {following}")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _show(subject: Subject, report: Report) -> None:
@@ -127,8 +142,8 @@ def _lines(subject: Subject, report: Report) -> Iterator[tuple[int, str]]:
     splits = ", ".join(f"{name} {len(each.labels):,}" for name, each in subject.splits.items())
     yield (
         0,
-        f"{subject.name}: {_counted(report.examples, 'example')} ({splits}), "
-        + _classes(len(subject.classes)),
+        f"{subject.name}: {output.count(report.examples, 'example')} ({splits}), "
+        + output.count(len(subject.classes), "class", "classes"),
     )
     if report.folder:
         yield 0, f"files are in {report.folder}"
@@ -145,10 +160,6 @@ def _lines(subject: Subject, report: Report) -> Iterator[tuple[int, str]]:
     if clear:
         yield 0, ""
         yield 0, f"none: {', '.join(clear)}"
-
-
-def _classes(count: int) -> str:
-    return f"{count:,} class" if count == 1 else f"{count:,} classes"
 
 
 def _finding(found: Finding) -> str:

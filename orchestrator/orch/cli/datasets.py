@@ -94,6 +94,7 @@ def add(
     if own_data.is_own(name, called):
         own_data.add(name, called, flags, source, options.read(chosen, split))
         return
+    own_data.require_known(enter()[1], name)
     flags.refuse(name)
     _add(name, source, options.read(chosen, split))
 
@@ -103,7 +104,6 @@ def _add(name: str, source: Path | None, stated: dict[str, str]) -> None:
     from orch.cli.live import steps
 
     settings, home = enter()
-    own_data.require_known(home, name)
     wanted = search_space.options(catalog.facts(home, name, settings.plugin_timeout), stated)
     with steps() as progress:
         installed = installing.install(home, name, source, progress, wanted)

@@ -151,11 +151,11 @@ def described(word: str, called: str | None, flags: Flags) -> OwnData:
         UsageError: flags that make no sense.
         DataError: there is nothing at that path.
     """
-    from orch.kinds import OwnData
+    from orch.kinds import USUAL_KIND, OwnData
 
     return OwnData(
         name=called or _usual_name(word),
-        kind=flags.kind or "images",
+        kind=flags.kind or USUAL_KIND,
         source=word if "://" in word else str(_existing(word)),
         labels=flags.table("://" in word),
         image_size=flags.size(),
@@ -167,7 +167,7 @@ def described(word: str, called: str | None, flags: Flags) -> OwnData:
 def _existing(word: str) -> Path:
     path = Path(word).expanduser().absolute()
     if not path.exists():
-        raise DataError(f"{word} does not exist; nothing was added", "name a folder or archive")
+        raise DataError(f"{word} does not exist; nothing was changed", "name a folder or archive")
     return path.resolve()
 
 
@@ -201,7 +201,8 @@ def say_added(installed: Installed) -> None:
         f"{name} is added: {output.count(classes, 'class', 'classes')}, {counts}, "
         f"digest {installed.digest[:12]}"
     )
-    output.say(f"Next: orch sweep {name}")
+    look = f", or first: orch datasets check {name}" if installed.own else ""
+    output.say(f"Next: orch sweep {name}{look}")
 
 
 def facts(installed: Installed | None) -> list[tuple[str, Any]]:

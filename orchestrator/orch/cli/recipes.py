@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orch.home import Home
     from orch.planning.spec import PlannedSweep
     from orch.recipes import Published
+    from orch.settings import Settings
     from orch_db.queries import Queries
     from orch_db.records import SweepRecord
 
@@ -96,11 +97,13 @@ def reproduce(
         strict=False,
         as_json=as_json,
         fresh=True,
-        show_result=comparing(planned, home),
+        show_result=comparing(planned, settings, home),
     )
 
 
-def comparing(planned: PlannedSweep, home: Home) -> Callable[[Queries, str, bool], None] | None:
+def comparing(
+    planned: PlannedSweep, settings: Settings, home: Home
+) -> Callable[[Queries, str, bool], None] | None:
     """What shows the result of a sweep that reproduces a recipe; None for any other sweep."""
     from orch import recipes
 
@@ -109,7 +112,8 @@ def comparing(planned: PlannedSweep, home: Home) -> Callable[[Queries, str, bool
         return None
 
     def show(queries: Queries, sweep_id: str, as_json: bool) -> None:
-        _show(recipes.find(home, name), planned, queries, sweep_id, as_json)
+        chosen = recipes.find(home, name, settings.plugin_timeout)
+        _show(chosen, planned, queries, sweep_id, as_json)
 
     return show
 

@@ -306,7 +306,7 @@ def _run(ready: _Ready, *, strict: bool, as_json: bool) -> None:
         as_json=as_json,
         fresh=ready.fresh,
         parent=ready.parent,
-        show_result=recipes.comparing(ready.planned, ready.home),
+        show_result=recipes.comparing(ready.planned, ready.settings, ready.home),
     )
 
 

@@ -79,8 +79,10 @@ def chosen_options(dataset: str, spec: Mapping[str, Any]) -> list[str]:
     """The options of a sweep's dataset that are not its defaults, as "name=value"."""
     from orch.cli.door import enter
 
-    _, home = enter()
-    return views.chosen_options(home, dataset, spec)
+    if not spec.get("dataset_options"):
+        return []
+    settings, home = enter()
+    return views.chosen_options(home, dataset, spec, settings.plugin_timeout)
 
 
 def pairs(content: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -217,19 +217,20 @@ def plan_sweep(
     )
 
 
-def allowed_today(request: SweepRequest, home: Home, progress: Progress) -> dict[str, Domain]:
+def allowed_today(
+    request: SweepRequest, settings: Settings, home: Home, progress: Progress
+) -> dict[str, Domain]:
     """The parameters that the request's strategy has today with all that each may be, whatever
     the request's space says.
 
     Raises:
         NotFoundError, UsageError, DataError, PluginError: as `plan_sweep`.
     """
-    return {each.name: each.allowed for each in _prepare(request, home, progress).offered}
+    there = _prepare(request, home, progress, settings.plugin_timeout)
+    return {each.name: each.allowed for each in there.offered}
 
 
-def _prepare(
-    request: SweepRequest, home: Home, progress: Progress, patience: float = probing.PATIENCE
-) -> _Prepared:
+def _prepare(request: SweepRequest, home: Home, progress: Progress, patience: float) -> _Prepared:
     if request.limit is not None and request.limit < 1:
         raise UsageError(f"--limit {request.limit} leaves no example", "give 1 or more")
     known = catalog.facts(home, request.dataset, patience)

@@ -11,7 +11,6 @@ from orch.probing.asking import Answers as Answers
 from orch.probing.asking import backbones as backbones
 from orch.probing.asking import datasets as datasets
 from orch.probing.asking import facts as facts
-from orch.probing.asking import ready as ready
 from orch.probing.asking import strategies as strategies
 from orch.probing.states import State as State
 from orch.probing.states import seen as seen

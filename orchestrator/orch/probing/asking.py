@@ -68,11 +68,6 @@ def facts(home: Home, group: str, name: str, seconds: float = PATIENCE) -> Any:
     return DECODE[group](last.facts)
 
 
-def ready(home: Home, group: str, seconds: float = PATIENCE) -> list[str]:
-    """The names of a group's plugins, datasets or strategies, that can be imported here."""
-    return list(_ask(home, group, seconds).facts)
-
-
 def _ask(home: Home, group: str, seconds: float) -> Answers[Any]:
     plugins = tuple(each for each in registry.installed() if each.group == group)
     present = seen(plugins)

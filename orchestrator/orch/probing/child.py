@@ -7,8 +7,10 @@ Each answer is one line of JSON in the file ANSWERS, written as soon as it is kn
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import reprlib
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +24,7 @@ from orch.probing.children import end_in_time
 from orch.registry import BlockedError
 
 LONGEST = 300  # characters of a reason
+OTHERWISE = "its facts are not as the contract has them"
 LOAD: Mapping[str, tuple[Callable[[str], Any], type]] = {
     registry.DATASETS: (registry.load_dataset, DatasetFacts),
     registry.STRATEGIES: (registry.load_strategy, StrategyFacts),
@@ -61,11 +64,21 @@ def _facts(group: str, name: str) -> dict[str, Any]:
         raise BlockedError(group, name, f"its facts call it {facts.name!r}")
     try:
         document: dict[str, Any] = json.loads(json.dumps(documents.encode(facts)))
-        documents.DECODE[group](document)
+        changed = _changed(facts, documents.DECODE[group](document))
     except documents.UNREADABLE as error:
-        why = f"its facts are not as the contract has them: {first_line(error)}"
-        raise BlockedError(group, name, why) from error
+        raise BlockedError(group, name, f"{OTHERWISE}: {first_line(error)}") from error
+    if changed:
+        raise BlockedError(group, name, f"{OTHERWISE}: {changed}")
     return document
+
+
+def _changed(facts: Any, decoded: Any) -> str:
+    """The first field that is another after its way through JSON, as a list for a tuple is."""
+    for each in dataclasses.fields(facts):
+        value = getattr(facts, each.name)
+        if value != getattr(decoded, each.name):
+            return f"{each.name} is {reprlib.repr(value)}"
+    return ""
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def _check_name(kind: str, name: str) -> None:
     if not _NAME.fullmatch(name) or len(name) > LONGEST or keyword.iskeyword(name):
         raise UsageError(
             f"{name!r} is no name for a {kind}: lower-case letters and digits, in words with "
-            f"hyphens between them, at most {LONGEST}",
+            f"hyphens between them, at most {LONGEST}, and no word of Python's own",
             f"orch plugins new {kind} my-{kind}",
         )
     hint = "choose another name; orch plugins lists those that are taken"

@@ -137,7 +137,7 @@ def _planned_today(
         spec.objective.metric,
         options={name: render_value(value) for name, value in spec.dataset_options.items()},
     )
-    allowed = allowed_today(request, home, progress)
+    allowed = allowed_today(request, settings, home, progress)
     stated = {
         name: text
         for name, text in spec.space.items()

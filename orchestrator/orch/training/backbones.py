@@ -218,7 +218,8 @@ def _fetch(home: Home, name: str, progress: Progress) -> Weights:
     except Exception as error:  # Keras raises bare Exception when a URL cannot be reached
         raise DataError(
             f"the weights of {name} cannot be fetched ({first_line(error)}); nothing was started",
-            f"orch backbones add {name} --from FILE, or ORCH_WEIGHTS_DIR=FOLDER",
+            f"orch backbones add {name} --from FILE, or ORCH_WEIGHTS_DIR=FOLDER, "
+            "or --backbone vgg-mini, which comes with its weights",
         ) from error
     anatomy.check(name, network, size)
     return _keep(home, plugin.facts, network, f"{type(plugin).__module__}")
