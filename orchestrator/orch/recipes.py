@@ -44,7 +44,8 @@ def find(home: Home, name: str, patience: float = probing.PATIENCE) -> Published
     """
     dataset = name.partition("/")[0]
     if dataset not in registry.dataset_names():
-        raise NotFoundError.among("recipe", name, registry.dataset_names(), HINT)
+        everything = published(probing.datasets(home, patience).facts.values())
+        raise NotFoundError.among("recipe", name, [each.name for each in everything], HINT)
     known = {each.name: each for each in published([catalog.facts(home, dataset, patience)])}
     if name not in known:
         raise NotFoundError.among("recipe", name, known, HINT)

@@ -65,6 +65,7 @@ class TrialSpec:
     accumulate: int = 1
     hang_seconds: float | None = None
     trial_seconds: float | None = None
+    classes: Sequence[str] = ()
 
     @property
     def id(self) -> str:
@@ -107,11 +108,14 @@ FailureKind = Literal[
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a trial failed: the class, one line, and the traceback where there is one."""
+    """Why a trial failed: the class, one line, the traceback where there is one, and what helps
+    where that is known.
+    """
 
     kind: FailureKind
     message: str
     traceback: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True)

@@ -80,10 +80,11 @@ def test_an_id_that_is_none(orch: Callable[..., Any], store: ArrayStore) -> None
     assert len(arrays(orch)) == 2
 
 
-def test_a_duration_that_is_none(orch: Callable[..., Any], store: ArrayStore) -> None:
-    refused = orch("cache", "clear", "--unused-for", "ages")
+@pytest.mark.parametrize("said", ["ages", "", "1" * 400])
+def test_a_duration_that_is_none(orch: Callable[..., Any], store: ArrayStore, said: str) -> None:
+    refused = orch("cache", "clear", "--unused-for", said)
     assert refused.code == 2
-    assert "--unused-for 'ages' is no duration" in refused.err
+    assert f"--unused-for {said!r} is no duration" in refused.err
     assert len(arrays(orch)) == 2
 
 
@@ -92,6 +93,6 @@ def test_what_a_sweep_uses_stays(orch: Callable[..., Any], store: ArrayStore) ->
     with eviction.hold(using.place):
         assert arrays(orch)[using.title]["in_use"]
         cleared = orch("cache", "clear")
-    assert "1 arrays deleted" in cleared.err
-    assert "1 are in use by a running sweep and stay" in cleared.err
+    assert "1 array deleted" in cleared.err
+    assert "kept, since running trials use it: 1 array" in cleared.err
     assert arrays(orch).keys() == {using.title}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,16 @@ def test_a_sweep_records_what_was_expected_of_it(orch: Callable[..., Any]) -> No
     shown = orch("sweeps", "show", document["id"])
     assert "trials took" in shown.out
     assert any(line.startswith("expected") for line in shown.out.splitlines())
+
+
+def test_a_measuring_process_that_is_killed_is_no_bug(
+    orch: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise BrokenProcessPool("A process in the process pool was terminated abruptly")
+
+    monkeypatch.setattr(timing.ProcessPoolExecutor, "submit", killed)
+    ran = orch(*WORDS)
+    assert ran.code == 7
+    assert "a process that measured vgg-mini was killed, most likely for want of memory" in ran.err
+    assert "--concurrent 1" in ran.err

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from PIL import Image
 
 from orch import catalog
 from orch.clock import now
+from orch.errors import DataError
 from orch.home import Home
-from orch.planning.spec import SweepRequest, plan_sweep
+from orch.planning.spec import SweepRequest, SweepSpec, plan_sweep
 from orch.settings import Settings
 from orch.testing import silent
+from orch.training import inference
 from orch.training.workbench import Workbench
+from orch_db.queries import Queries
 from orch_db.records import EpochRecord, SweepRecord, TrialRecord
 from orch_db.store import Store
 
@@ -168,6 +172,26 @@ def test_evaluate_agrees_with_the_trial(orch, made: Trained, home: Home) -> None
     assert "true \\ predicted" in shown
     assert "macro F1" in shown
     assert "on 359 test" in shown
+    shown = orch("evaluate", made.trial.id[:6], "--split", "train").out
+    assert "on 320 train" in shown, "what it was trained on, and nothing that it was judged by"
+
+
+def test_classes_are_those_that_the_sweep_recorded(made: Trained) -> None:
+    queries = Queries.open(f"sqlite:///{made.home.database}")
+    record = queries.sweep(made.trial.sweep_id)
+    queries.close()
+    assert record is not None
+    sweep = SweepSpec.from_json(record.spec)
+    assert list(sweep.classes) == [str(digit) for digit in range(10)]
+    trial = sweep.trial(0, made.trial.params, 1)
+    for classes in (sweep.classes, list("abcdefghij")):
+        wanted = replace(trial, classes=classes)
+        found = inference.load(wanted, made.trial.plan, Workbench(made.home))
+        assert found.classes == tuple(classes)
+    for digest, why in ((trial.dataset_digest, None), ("0" * 64, "has changed since the sweep")):
+        former = replace(trial, classes=(), dataset_digest=digest)  # of a sweep before
+        with pytest.raises(DataError, match=why) if why else nullcontext():
+            inference.load(former, made.trial.plan, Workbench(made.home))
 
 
 def test_an_exported_model_says_what_predict_says(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from orch.training import shards
+from orch.errors import StorageError
+from orch.home import locked
+from orch.training import arrays, eviction, shards
 from orch.training.arrays import ArrayStore, address
 from orch.training.shards import Layout
 
@@ -92,7 +95,9 @@ PROLOGUE = """
 import os, signal, sys, time
 from pathlib import Path
 import numpy as np
-from orch.training import shards
+from orch.errors import StorageError
+from orch.home import locked
+from orch.training import arrays, eviction, shards
 from orch.training.arrays import ArrayStore
 from orch.training.shards import Layout
 shards.MOST_ROWS, shards.LEAST_SHARDS = 4, 1
@@ -114,7 +119,9 @@ def test_an_array_is_built_once_shard_by_shard(folder: Path, compute: Counting) 
     store = ArrayStore(folder)
     seen, first = end(store.build(KEY, LAYOUT, compute))
     assert seen == [4, 8, 10]
-    assert end(store.build(KEY, LAYOUT, compute)) == ([], first)
+    again, second = end(store.build(KEY, LAYOUT, compute))
+    assert again == []
+    assert np.array_equal(second, first)
     assert compute.calls == EVERY
     assert np.array_equal(first, WHOLE)
     assert first.dtype == np.float32
@@ -437,3 +444,90 @@ def test_an_address_does_not_change_between_releases() -> None:
     assert address({"b": 1, "a": ["é", 0.5, None]}) == (
         "f3bb6cfbc7f0681819759c86f5f535c90b3639fcad285aa410af30b16a7f82cb"
     )
+
+
+# ── what is in the way of it ────────────────────────────────────────────────────────────────
+
+
+def test_a_disk_that_is_full_at_the_last_write_costs_nothing_that_was_filled(
+    folder: Path, compute: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, document: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arrays, "write_json", refused)
+        with pytest.raises(OSError, match="No space left"):
+            end(ArrayStore(folder).build(KEY, LAYOUT, compute))
+    assert (place_of(folder) / "data.npy.part").exists()
+    seen, array = end(ArrayStore(folder).build(KEY, LAYOUT, compute))
+    assert (seen, compute.calls) == ([], EVERY)
+    assert np.array_equal(array, WHOLE)
+
+
+def test_one_killed_between_the_name_and_the_manifest_is_gone_on_from(
+    folder: Path, compute: Counting
+) -> None:
+    building = ArrayStore(folder).build(KEY, LAYOUT, compute)
+    assert [next(building) for _ in EVERY] == [4, 8, 10]
+    building.close()
+    place = place_of(folder)
+    (place / "data.npy.part").rename(place / "data.npy")
+    array = end(ArrayStore(folder).build(KEY, LAYOUT, compute))[1]
+    assert np.array_equal(array, WHOLE)
+    assert compute.calls == EVERY
+
+
+def test_a_store_removed_while_it_is_filled_is_said_at_once(
+    folder: Path, compute: Counting
+) -> None:
+    building = ArrayStore(folder).build(KEY, LAYOUT, compute)
+    next(building)
+    shutil.rmtree(folder)
+    with pytest.raises(StorageError, match="was removed while it was filled"):
+        end(building)
+
+
+def test_a_file_that_the_computing_misses_is_no_removed_store(folder: Path) -> None:
+    def missing(start: int, stop: int) -> NDArray[Any]:
+        raise FileNotFoundError(errno.ENOENT, "No such file", "picture.png")
+
+    with pytest.raises(FileNotFoundError, match=r"picture\.png"):
+        end(ArrayStore(folder).build(KEY, LAYOUT, missing))
+
+
+def test_what_was_released_and_deleted_takes_no_disk(folder: Path, compute: Counting) -> None:
+    store = ArrayStore(folder)
+    end(store.build(KEY, LAYOUT, compute))
+    store.release()
+    (found,) = eviction.stored(folder)
+    assert eviction.delete(found)
+    assert f"{folder}" not in Path("/proc/self/maps").read_text()
+
+
+def test_checking_says_that_it_is_alive_and_locks_nobody_out(
+    folder: Path, get: Callable[..., NDArray[Any]], compute: Counting
+) -> None:
+    get()
+    beats: list[bool] = []
+
+    def beat() -> None:
+        with locked(place_of(folder) / "lock", wait=False):
+            beats.append(True)
+
+    assert end(ArrayStore(folder, beat=beat).build(KEY, LAYOUT, compute))[0] == []
+    assert len(beats) == 1 + len(EVERY)
+
+
+def test_what_is_reserved_is_not_missing(folder: Path, compute: Counting) -> None:
+    store, other = ArrayStore(folder), ArrayStore(folder)
+    assert store.missing(KEY, LAYOUT.bytes, "one") == LAYOUT.bytes
+    building = store.build(KEY, LAYOUT, compute, user="one")
+    next(building)
+    assert other.missing(KEY, LAYOUT.bytes, "two") == 0  # held, so nobody deletes it
+    building.close()
+    store.release()
+    assert other.missing(KEY, LAYOUT.bytes, "one") == 0  # begun by the same sweep
+    assert other.missing(KEY, LAYOUT.bytes, "two") == LAYOUT.bytes
+    end(store.build(KEY, LAYOUT, compute))
+    assert other.missing(KEY, LAYOUT.bytes, "two") == 0

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orch.cluster.slots import Demand, Slots, divide
+from orch.cluster.worker import Setting, Steps, Worker
 from orch.errors import ClusterError, UsageError
+from orch.home import Home
+from orch.training import snapshots
+from orch.training.workbench import Keeping
+from orch.trials import EpochReport, Objective, TrialSpec
 
 GIB = 2**30
+SPEC = TrialSpec(
+    sweep="test",
+    number=0,
+    dataset="digits",
+    dataset_options={},
+    dataset_digest="",
+    limit=None,
+    backbone="vgg-mini",
+    weights_digest="",
+    strategy="fine-tune",
+    params={},
+    objective=Objective(),
+    seed=0,
+)
 
 
 @pytest.mark.parametrize(
@@ -56,3 +76,28 @@ def test_a_cluster_that_does_not_answer(tmp_path: Path) -> None:
         connected()
     assert caught.value.exit_code == 7
     assert "--ray-address" in caught.value.hint
+
+
+def test_a_trial_stopped_for_others_leaves_no_snapshot(tmp_path: Path) -> None:
+    """A trial that is closed saves itself; that it will not go on is known when another begins."""
+    home = Home(tmp_path)
+    home.running.mkdir(parents=True)
+
+    def trainer(spec: TrialSpec, home: Home) -> Steps:
+        file = snapshots.path(home.running, spec.id)
+        try:
+            while True:
+                yield EpochReport(1, 1, {}, 0.0)
+        finally:
+            file.write_bytes(b"saved")
+
+    setting = Setting(home, 1, Keeping(), {}, trainer)
+    first, second = (replace(SPEC, number=number) for number in (0, 1))
+    worker = object.__new__(Worker)
+    worker.setup({"spec": first}, setting)
+    worker.step()
+    worker.reset_config({"spec": second})
+    assert list(home.running.iterdir()) == []
+    worker.step()
+    worker.cleanup()  # paused: it may go on later
+    assert list(home.running.iterdir()) == [snapshots.path(home.running, second.id)]

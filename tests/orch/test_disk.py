@@ -50,12 +50,34 @@ def test_examples_that_are_stored_are_not_counted(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
-    enough = Need(examples=600, checkpoints=300, snapshots=100, free=1000)
+    enough = Need(examples=600, checkpoints=300, snapshots=100, free=1000, store=600)
     disk.require(enough, Home(tmp_path))
     with pytest.raises(StorageError, match=r"needs .* MB in .*; nothing was started") as caught:
         disk.require(replace(enough, free=999), Home(tmp_path))
     assert caught.value.exit_code == 5
     assert "orch cache clear" in caught.value.hint
+    with pytest.raises(StorageError, match=r"decoded examples take .* MB, the store in") as caught:
+        disk.require(replace(enough, store=599), Home(tmp_path))
+    assert "ORCH_CACHE_BYTES" in caught.value.hint
+
+
+def test_the_need_knows_what_the_store_may_take(tmp_path: Path) -> None:
+    made, home = planned(1, epochs=1), Home(tmp_path)
+    assert disk.need(made, home, 1, limit=1000).store == 1000
+    assert disk.need(made, home, 1).store == pytest.approx(
+        disk.need(made, home, 1).free / 2, rel=0.1
+    )
+
+
+def test_examples_that_are_being_decoded_are_not_counted_twice(tmp_path: Path) -> None:
+    made, home = planned(1, epochs=1), Home(tmp_path)
+    size = made.first_plan.image.size
+    store = ArrayStore(home.store)
+    layout = examples.layout(made.chosen[0], size)
+    key = examples.key(made.spec.dataset_digest, made.chosen[0], size)
+    compute = lambda a, b: np.zeros((b - a, *size, 3), np.uint8)  # noqa: E731
+    next(store.build(key, layout, compute, user=made.spec.id))
+    assert disk.need(made, home, 1).examples == examples.layout(made.chosen[1], size).bytes
 
 
 @pytest.mark.parametrize("small_disk", ["6m"], indirect=True)

@@ -144,6 +144,10 @@ def test_a_name_that_is_none(orch, tmp_path: Path) -> None:
     ran = orch("reproduce", "ravdess/finetune")
     assert ran.code == 3
     assert "did you mean ravdess/fine-tune" in ran.err
+    ran = orch("reproduce", "nope")
+    assert ran.code == 3
+    assert "no recipe is called 'nope' (known: cats-vs-dogs/bottleneck, " in ran.err
+    assert "digits" not in ran.err
 
 
 def test_the_list_has_what_was_reported(orch) -> None:

@@ -133,7 +133,7 @@ def test_stored_arrays_that_are_damaged_change_no_number(home: Home, tmp_path: P
 
 def test_an_array_whose_file_is_gone_is_not_there(tmp_path: Path) -> None:
     (tmp_path / eviction.MANIFEST).touch()
-    assert arrays._inode(tmp_path) == 0
+    assert arrays._identity(tmp_path) is None
 
 
 def test_what_an_earlier_stage_trained_is_not_taken_from_the_store() -> None:
@@ -230,6 +230,10 @@ def test_plateaus_are_those_of_keras(values: list[float]) -> None:
 
 def test_a_plateau_never_raises_the_rate() -> None:
     assert rates(Schedule("plateau", 0.6, 1, minimum=0.5), [0.5] * 4) == [0.1] * 4
+
+
+def test_a_cosine_never_raises_the_rate() -> None:
+    assert rates(Schedule("cosine", minimum=0.5), [0.5] * 4) == [0.1] * 4
 
 
 def test_rates_reach_the_optimizer_and_the_report(home: Home, bench: Workbench) -> None:

@@ -16,14 +16,16 @@ from orch import installing, registry
 from orch.contracts import Head, ImageInput, Optimizer, Plan, Stage, StrategyFacts
 from orch.errors import DataError
 from orch.home import Home
+from orch.sweeps import halts
 from orch.testing import silent
 from orch.training import anatomy, backbones, cuts, eviction, fit, models, trial, weight_files
 from orch.training.applications import APPLICATIONS
 from orch.training.cuts import Cut
+from orch.training.features import Reader
 from orch.training.fit import Examples
 from orch.training.warm import NetworkShape
 from orch.training.workbench import Keeping, Workbench
-from orch.trials import EpochReport, Objective, TrialOutcome
+from orch.trials import EpochReport, Filling, Objective, TrialOutcome
 
 pytestmark = pytest.mark.slow
 
@@ -202,6 +204,48 @@ def test_features_for_which_there_is_no_room_are_not_stored(tmp_path: Path) -> N
     assert roomy.cut == "block1_pool"
     again, _ = run(wanted, Workbench(home, Keeping(1)))
     assert again.cut == "block1_pool", "what is stored takes no more room"
+
+
+def test_a_trial_started_while_another_fills_reads_the_same_features(tmp_path: Path) -> None:
+    """The room that the first has reserved is not asked for once more."""
+    home = Home(tmp_path)
+    installing.install(home, "digits", None, silent)
+    limit = 200 * 32 * 32 * 3 + 200 * 16 * 16 * 32 * 4 + 4 * 128
+    wanted = spec(home, frozen_layers=8, epochs=1)
+    filling = trial.trial_steps(wanted, Workbench(home, Keeping(limit)))
+    for step in filling:
+        assert isinstance(step, Filling)
+        if "computing block1_pool" in step.what:
+            break
+    second, _ = run(replace(wanted, number=1), Workbench(home, Keeping(limit)))
+    assert (second.cut, second.failure) == ("block1_pool", None)
+    filling.close()
+
+
+def test_room_that_another_takes_meanwhile_costs_the_features_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path)
+    installing.install(home, "digits", None, silent)
+    wanted = spec(home, frozen_layers=8, epochs=1)
+    known = losses(run(wanted, Workbench(home, Keeping(features=False)))[1])
+    monkeypatch.setattr(Reader, "affordable", lambda self, cuts, roles: list(cuts))
+    outcome, reports = run(wanted, Workbench(home, Keeping(200 * 32 * 32 * 3 + 4 * 128)))
+    assert (outcome.cut, outcome.failure) == ("none", None)
+    assert losses(reports) == pytest.approx(known, rel=1e-5)
+
+
+def test_what_does_not_fit_says_what_helps(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    installing.install(home, "digits", None, silent)
+    outcome, _ = run(spec(home, frozen_layers=8), Workbench(home, Keeping(1000)))
+    assert outcome.failure is not None
+    assert outcome.failure.kind == "storage"
+    error = halts.no_room("012345", outcome.failure).error
+    assert error is not None
+    assert error.hint == (
+        "set ORCH_CACHE_BYTES higher, or sweep with a --limit, then: orch sweeps resume 012345"
+    )
 
 
 def test_what_another_sweep_left_makes_room(tmp_path: Path) -> None:

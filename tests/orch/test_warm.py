@@ -6,6 +6,7 @@ import gc
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import keras
@@ -127,6 +128,28 @@ def test_what_was_used_least_recently_makes_room(home: Home, traces: list[str]) 
     for depth in (26, 15, 15, 26):
         run(spec(home, **{**HEAD_ONLY, "frozen_layers": depth}), bench)
     assert len(traces) == 6
+
+
+def test_a_trace_takes_memory_however_small_its_head_is(home: Home, traces: list[str]) -> None:
+    bench = Workbench(home)
+    bench.models = warm.WarmModels(room=int(2.5 * warm.TRACED))  # two fit
+    for units in (16, 17, 18, 16):
+        run(spec(home, **{**HEAD_ONLY, "head_units": units}), bench)
+    assert len(traces) == 8
+
+
+def test_few_networks_are_kept(home: Home) -> None:
+    bench = Workbench(home)
+    weights = bench.weights("vgg-mini").digest
+    shapes = [warm.NetworkShape("vgg-mini", (size, size), weights) for size in range(32, 80, 8)]
+    built = [weakref.ref(bench.network(shape)) for shape in shapes]
+    gc.collect()
+    assert [each() is not None for each in built] == [False] * 2 + [True] * 4
+    assert bench.network(shapes[-1]) is built[-1]()
+    run(spec(home, **HEAD_ONLY), bench)
+    bench.clear()
+    gc.collect()
+    assert not any(each() for each in built)
 
 
 @pytest.mark.parametrize(

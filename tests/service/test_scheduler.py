@@ -13,7 +13,7 @@ from scheduler_room import HOUR, SECOND, START, Clock, Room
 
 from orch import installing, registry
 from orch.errors import NotFoundError
-from orch.home import Home
+from orch.home import Home, write_json
 from orch.planning import words as planning
 from orch.planning.words import SweepWords
 from orch.service import due, scheduler, schedules
@@ -172,6 +172,20 @@ def test_it_fires_again_only_once_something_has_changed(room: Room) -> None:
     installing.install(room.home, "digits", None, silent)
     room.tick(3)
     assert room.states() == ["fired", "skipped", "fired"]
+
+
+def test_other_weights_are_a_change(room: Room) -> None:
+    room.add(mode="if-changed")
+    room.tick(1)
+    room.complete(room.fires[0])
+    backbone = registry.load_dataset("digits").facts.backbone
+    room.home.weights.mkdir(parents=True)
+    (room.home.weights / f"{backbone}.weights.h5").touch()
+    write_json(room.home.weights / f"{backbone}.json", {"digest": "0" * 64, "version": 1})
+    room.tick(2)
+    room.complete(room.fires[1])
+    room.tick(3)
+    assert room.states() == ["fired", "fired", "skipped"]
 
 
 def test_what_failed_fires_again_though_nothing_has_changed(room: Room) -> None:

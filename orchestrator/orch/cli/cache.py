@@ -77,21 +77,22 @@ def clear(
         str | None, typer.Option("--unused-for", help="Only what was not used for 7d, 12h.")
     ] = None,
 ) -> None:
-    """Delete what no running sweep uses; a sweep that needs it later computes it again."""
+    """Delete what no running trial uses; a sweep that needs it later computes it again."""
     import time
 
     from orch.planning.spec import parse_duration
     from orch.training import eviction
 
     _, home = enter()
-    age = parse_duration(unused_for, "--unused-for") if unused_for else 0.0
+    age = parse_duration(unused_for, "--unused-for") if unused_for is not None else 0.0
     chosen = [each for each in _chosen(home, ids or []) if time.time() - each.last_used >= age]
     freed = [each for each in chosen if eviction.delete(each)]
     output.say(
-        f"{output.size(sum(each.bytes for each in freed))} freed, {len(freed)} arrays deleted"
+        f"{output.size(sum(each.bytes for each in freed))} freed, "
+        f"{output.count(len(freed), 'array')} deleted"
     )
     if held := len(chosen) - len(freed):
-        output.say(f"{held} are in use by a running sweep and stay")
+        output.say(f"kept, since running trials use it: {output.count(held, 'array')}")
 
 
 def _chosen(home: Home, ids: list[str]) -> list[Stored]:

@@ -23,7 +23,7 @@ def show_plan(planned: PlannedSweep, settings: Settings, home: Home, as_json: bo
     with steps() as progress:
         expected = expect(planned, settings, home, progress)
     assert expected is not None
-    needed = need(planned, home, slots_here(settings, spec.trials).concurrent)
+    needed = need(planned, home, slots_here(settings, spec.trials).concurrent, settings.cache_bytes)
     if as_json:
         document = {**spec.to_json(), "first_plan": to_json(planned.first_plan)}
         output.print_json(

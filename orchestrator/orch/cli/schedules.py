@@ -80,7 +80,7 @@ def add(
     until: Annotated[str | None, typer.Option(help="The last day, or instant.")] = None,
     priority: options.Priority = 0,
     if_changed: Annotated[
-        bool, typer.Option("--if-changed", help="Skip while data, plugins and space are the same.")
+        bool, typer.Option("--if-changed", help="Skip while data, weights and words are the same.")
     ] = False,
     extend: Annotated[
         bool, typer.Option("--extend", help="Add the trials to one growing sweep.")

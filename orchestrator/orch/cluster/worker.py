@@ -11,6 +11,7 @@ from typing import Any
 from ray import tune
 
 from orch.home import Home
+from orch.training import snapshots
 from orch.training.workbench import Keeping
 from orch.trials import EpochReport, Filling, TrialOutcome, TrialSpec
 
@@ -41,7 +42,9 @@ class Worker(tune.Trainable):
         _before_keras(setting)
         self._steps = _stepping(setting)
         self._running: Steps | None = None
-        self._begin(config["spec"])
+        self._spec: TrialSpec = config["spec"]
+        self._saved = setting.home.running
+        self._begin(self._spec)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin with the next trial in the same process."""
@@ -49,8 +52,10 @@ class Worker(tune.Trainable):
         return True
 
     def _begin(self, spec: TrialSpec) -> None:
-        self.cleanup()
-        self._running = self._steps(spec)
+        if self._running is not None:  # others go on, so it was stopped for good
+            self.cleanup()
+            snapshots.discard(self._saved, (self._spec.id,))
+        self._spec, self._running = spec, self._steps(spec)
 
     def step(self) -> dict[str, Any]:
         """Take a step: an epoch's report, how far an array is filled, or after all the outcome."""
@@ -58,6 +63,7 @@ class Worker(tune.Trainable):
         try:
             made = next(self._running)
         except StopIteration as end:
+            self._running = None
             return {"outcome": end.value, "done": True}
         if isinstance(made, Filling):
             return {"filling": made}

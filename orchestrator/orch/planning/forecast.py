@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orch.cluster.slots import WORKER_MEMORY, Demand, Slots, available_cores, divide
+from orch.cluster.slots import Demand, Slots, available_cores, divide
 from orch.contracts import Progress
 from orch.home import Home
 from orch.planning import costs
@@ -15,6 +15,8 @@ from orch.training import models, timing
 from orch.training.arrays import ArrayStore
 from orch.training.timing import Machine
 from orch.training.warm import NetworkShape
+
+SHARE = 0.7  # of the memory, as Ray has it for tasks
 
 
 def expect(
@@ -56,12 +58,15 @@ def expect(
 
 
 def slots_here(settings: Settings, trials: int) -> Slots:
-    """How trials would be divided over the cores of this machine, whatever it lacks of what they
-    ask for: a cluster elsewhere may have it, and GPUs are not counted.
+    """How trials would be divided over the cores and the memory of this machine, whatever cores
+    it lacks of what they ask for: a cluster elsewhere may have them, and GPUs are not counted.
     """
+    import psutil
+
     cores = available_cores()
     demand = Demand(settings.concurrent, cpus_per_trial=min(settings.cpus_per_trial, cores))
-    return divide(cores, 0.0, cores * WORKER_MEMORY, demand, trials)
+    memory = int(psutil.virtual_memory().total * SHARE)
+    return divide(cores, 0.0, memory, demand, trials)
 
 
 def _announcing(backbone: str, progress: Progress | None) -> Callable[[], bool]:

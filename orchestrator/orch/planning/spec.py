@@ -83,6 +83,7 @@ class SweepSpec:
     recipe: str | None = None
     shortened: bool = False
     stored_cuts: Sequence[int] | None = None
+    classes: Sequence[str] = ()
 
     @property
     def board(self) -> str:
@@ -116,6 +117,7 @@ class SweepSpec:
             attempt=attempt,
             keep=self.keep > 0,
             stored_cuts=self.stored_cuts,
+            classes=self.classes,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -210,6 +212,7 @@ def plan_sweep(
         keep=settings.keep,
         recipe=request.name if request.recipe else None,
         shortened=there.limit is not None or request.most_epochs is not None,
+        classes=list(problem.dataset.classes),
     )
     counts = {name: len(split.labels) for name, split in there.splits.items()}
     return PlannedSweep(
@@ -310,7 +313,7 @@ FILE_KEYS: Mapping[str, type] = {
     "options": dict,
 }
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?\Z")
+_DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?\Z")
 
 
 def parse_duration(text: str, option: str = "--time") -> float:

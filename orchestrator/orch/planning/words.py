@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
-from orch import catalog, registry, search_space
+from orch import catalog, probing, registry, search_space
 from orch.clock import now
 from orch.contracts import Progress
-from orch.errors import NotFoundError, UsageError, nearest
+from orch.errors import NotFoundError, OrchError, UsageError, nearest
 from orch.home import Home
 from orch.planning.spec import METRICS, PlannedSweep, SweepRequest, plan_sweep
 from orch.settings import Pruner, Sampler, Settings
@@ -210,9 +210,9 @@ def plan(record: SweepRecord, settings: Settings, home: Home, progress: Progress
 
 
 def fingerprint(words: SweepWords, home: Home) -> str:
-    """What a sweep would train on and with today: data, plugins, space. Imports no plugin.
+    """What a sweep would train on and with today: data, weights, plugins, space. Imports no plugin.
 
-    A dataset that is not there yet has no digest, and so differs from itself once it is.
+    What is not there yet has no digest, and so differs from itself once it is.
     """
     there = catalog.find(home, words.dataset)
     known = [
@@ -220,6 +220,16 @@ def fingerprint(words: SweepWords, home: Home) -> str:
         there.digest if there else None,
         catalog.brought_by(home, words.dataset),
         registry.version(registry.STRATEGIES, words.strategy),
-        registry.version(registry.BACKBONES, words.backbone) if words.backbone else None,
+        *_network(words, home),
     ]
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def _network(words: SweepWords, home: Home) -> tuple[str | None, str | None]:
+    """Which distribution brings the backbone, and the digest of its weights."""
+    try:
+        name = words.backbone or catalog.facts(home, words.dataset).backbone
+        weights = backbones.weights_of(home, probing.facts(home, registry.BACKBONES, name))
+    except OrchError:  # the sweep itself will say what is wrong
+        return None, None
+    return registry.version(registry.BACKBONES, name), weights.digest if weights else None

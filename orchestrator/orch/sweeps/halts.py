@@ -87,7 +87,8 @@ def no_room(sweep_id: str, failure: Failure) -> Halt:
     """Pause: the disk refused what a trial wanted to write."""
     error = StorageError(
         f"sweep {sweep_id[:6]} was paused: {failure.message}; what ended before is saved",
-        f"free some space (orch cache clear), then: orch sweeps resume {sweep_id[:6]}",
+        f"{failure.hint or 'free some space (orch cache clear)'}, then: "
+        f"orch sweeps resume {sweep_id[:6]}",
     )
     return Halt("paused", "report", "no space left: pausing", failure.message, error)
 

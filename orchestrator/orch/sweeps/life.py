@@ -132,7 +132,8 @@ def _waits(trial: TrialRecord) -> bool:
 def _require_room(driver: Driver, planned: PlannedSweep) -> None:
     concurrent = forecast.slots_here(driver.settings, planned.spec.trials).concurrent
     try:
-        disk.require(disk.need(planned, driver.home, concurrent), driver.home)
+        needed = disk.need(planned, driver.home, concurrent, driver.settings.cache_bytes)
+        disk.require(needed, driver.home)
     except (PluginError, UsageError):
         return  # a strategy that makes no plan is its trials' affair
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 
 from orch.home import locked, sync_folder, write_json
 from orch.training import eviction, shards
-from orch.training.eviction import DATA, MANIFEST
-from orch.training.shards import LOCK, Compute, Layout
+from orch.training.eviction import MANIFEST
+from orch.training.shards import DATA, LOCK, Compute, Layout
 
 Key = Mapping[str, Any]
+Identity = tuple[int, int]
+"""The inode of a file and when it was last written, in nanoseconds."""
 
 
 class ArrayStore:
@@ -32,11 +34,19 @@ class ArrayStore:
     Where the limit is 0 it is half of what the disk has for it.
     """
 
-    def __init__(self, folder: Path, verify: bool = True, limit: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        verify: bool = True,
+        limit: int = 0,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`beat` is called now and then while what was stored is checked."""
         self._folder = folder
         self._verify = verify
         self._limit = limit
-        self._opened: dict[str, tuple[NDArray[Any], int]] = {}
+        self._beat = beat
+        self._checked: dict[str, Identity] = {}
         self._held: dict[str, IO[Any]] = {}
 
     def build(
@@ -45,8 +55,8 @@ class ArrayStore:
         """Return the array of `key`, memory-mapped and read-only, building it if need be.
 
         Yields how many rows are there after each shard, and while other processes fill it.
-        What was opened before by this store is not checked again. It stays until `release`;
-        others may have to go to make room for it. `title` and `user` are for people.
+        What was checked before by this store is not checked again. It stays on disk until
+        `release`; others may have to go to make room for it. `title` and `user` are for people.
 
         Raises:
             StorageError: it does not fit beside what is in use.
@@ -65,13 +75,22 @@ class ArrayStore:
             yield from shards.fill(place, layout, compute, (place / MANIFEST).exists)
             _publish(place, key, layout, title, time.monotonic() - started)
             array = _map(place)
-            self._opened[name] = array, _inode(place)
+            self._note_checked(place)
         return array
 
     def has(self, key: Key) -> bool:
         """Tell whether the array of a key was published; it may turn out to be damaged."""
         name = address(key)
         return (self._folder / name[:2] / name / MANIFEST).exists()
+
+    def missing(self, key: Key, size: int, user: str = "nobody") -> int:
+        """How many of the `size` bytes of an array have no room in the store yet: none where it
+        was published; where it is being filled, or `user` has begun to, what is not reserved.
+        """
+        if self.has(key):
+            return 0
+        name = address(key)
+        return max(0, size - eviction.reserved(self._folder / name[:2] / name, user))
 
     def room(self, user: str = "nobody") -> int:
         """How many more bytes the store can take on for `user`, who deletes what others left."""
@@ -94,25 +113,34 @@ class ArrayStore:
             shards.begin(place, layout, (place / MANIFEST).exists)
 
     def _read(self, place: Path) -> NDArray[Any] | None:
-        """Map a published array; set it aside and return None where it is damaged."""
-        array, inode = self._opened.get(place.name, (None, 0))
-        if array is not None and inode == _inode(place):
-            return array
-        with locked(place / LOCK):
-            if not (place / MANIFEST).exists():
+        """Map a published array; set it aside and return None where it is damaged.
+
+        It is checked without a lock: others may read it meanwhile, and none deletes what is held.
+        """
+        while True:
+            with locked(place / LOCK):
+                seen = _identity(place)
+            if seen is None and not (place / MANIFEST).exists():
                 return None
-            if self._intact(place):
-                self._opened[place.name] = found = _map(place), _inode(place)
-                return found[0]
-            _set_aside(place)
-            return None
+            if seen is not None and (self._checked.get(place.name) == seen or self._intact(place)):
+                self._checked[place.name] = seen
+                return _map(place)
+            with locked(place / LOCK):
+                if _identity(place) == seen:  # nobody has set it aside and made it again
+                    _set_aside(place)
+                    return None
+
+    def _note_checked(self, place: Path) -> None:
+        seen = _identity(place)
+        if seen is not None:
+            self._checked[place.name] = seen
 
     def _intact(self, place: Path) -> bool:
         """Tell whether a published array is what its manifest says."""
         try:
             manifest: dict[str, Any] = json.loads((place / MANIFEST).read_text())
             whole = (place / DATA).stat().st_size == manifest["bytes"]
-            return whole and (not self._verify or _sums(place / DATA, manifest))
+            return whole and (not self._verify or _sums(place / DATA, manifest, self._beat))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return False
 
@@ -146,28 +174,34 @@ def _publish(place: Path, key: Key, layout: Layout, title: str, seconds: float) 
         for unfinished in place.glob(f".{MANIFEST}.*"):  # of a process that was killed here
             unfinished.unlink()
         os.replace(part, place / DATA)
-        sync_folder(place)
-        write_json(place / MANIFEST, manifest)
+        try:
+            sync_folder(place)
+            write_json(place / MANIFEST, manifest)
+        except OSError:
+            os.replace(place / DATA, part)
+            raise
         shards.forget(place)
 
 
-def _sums(path: Path, manifest: Mapping[str, Any]) -> bool:
+def _sums(path: Path, manifest: Mapping[str, Any], beat: Callable[[], None]) -> bool:
     """Tell whether header and shards of a file have the SHA-256 that its manifest says."""
     parts = [*manifest["shards"]]
     header = manifest["bytes"] - sum(size for size, _ in parts)
     with path.open("rb") as file:
         for size, digest in ([header, manifest["header"]], *parts):
+            beat()
             if hashlib.sha256(file.read(size)).hexdigest() != digest:
                 return False
     return True
 
 
-def _inode(place: Path) -> int:
-    """What tells a file from another of its name; 0 where it is not published."""
+def _identity(place: Path) -> Identity | None:
+    """What tells a published file from another of its name; None where none is there."""
     try:
-        return (place / DATA).stat().st_ino if (place / MANIFEST).exists() else 0
+        found = (place / DATA).stat()
     except FileNotFoundError:
-        return 0
+        return None
+    return (found.st_ino, found.st_mtime_ns) if (place / MANIFEST).exists() else None
 
 
 def _map(place: Path) -> NDArray[Any]:

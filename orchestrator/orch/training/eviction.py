@@ -19,8 +19,8 @@ from typing import IO, Any, Literal
 from orch.errors import StorageError
 from orch.home import locked
 from orch.training import shards
+from orch.training.shards import DATA
 
-DATA = "data.npy"
 MANIFEST = "manifest.json"
 HELD = "held"  # locked by those that use the array
 USES = "uses"  # a file for each user, a byte for each time it read the array
@@ -85,6 +85,14 @@ def obtainable(folder: Path, limit: int, user: str) -> int:
     most = limit or (free + _total(there)) // 2
     kept = _total(each for each in there if each.held or user in each.users)
     return max(0, min(most - kept, free + _total(there) - kept))
+
+
+def reserved(place: Path, user: str) -> int:
+    """What an array that is being filled takes already and `user` may count on."""
+    found = _stored(place)
+    if found is None or found.state != "unfinished":
+        return 0
+    return found.bytes if found.held or user in found.users else 0
 
 
 def make_room(folder: Path, needed: int, limit: int, user: str) -> None:

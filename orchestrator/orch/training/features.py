@@ -80,13 +80,14 @@ class Reader:
         return [found[cut.layers] for cut in wanted]
 
     def _missing_examples(self, chosen: Selection) -> int:
-        layout = examples.layout(chosen, self.plan.image.size)
-        return 0 if self.bench.store.has(self._examples_key(chosen)) else layout.bytes
+        size = examples.layout(chosen, self.plan.image.size).bytes
+        return self.bench.store.missing(self._examples_key(chosen), size, self.spec.sweep)
 
     def _missing_features(self, chosen: Selection, cut: Cut) -> int:
-        if not cut.layers or self.bench.store.has(self._key(chosen, cut)):
+        if not cut.layers:
             return 0
-        return len(chosen.indices) * models.feature_bytes(self.network, cut, self.plan.head)
+        size = len(chosen.indices) * models.feature_bytes(self.network, cut, self.plan.head)
+        return self.bench.store.missing(self._key(chosen, cut), size, self.spec.sweep)
 
     def read(
         self, chosen: Selection, cut: Cut, wanted: Sequence[Cut] = ()

@@ -60,13 +60,21 @@ def load(spec: TrialSpec, plan: Mapping[str, Any], bench: Workbench) -> Trained:
             f"the weights of trial {spec.id[:6]} are not there: a sweep keeps those of its best",
             f"orch trials --sweep {spec.sweep[:6]} says which; orch sweep --keep N keeps more",
         ) from None
-    facts = catalog.load(bench.home, spec.dataset, spec.dataset_options).facts
+    classes = tuple(spec.classes) or _classes_today(spec, bench)
     read = _planned_again(spec, plan, bench) if has_own(plan) else plan_from_json(plan)
     size = models.network_size(read.image)
     network = bench.network(NetworkShape(spec.backbone, size, spec.weights_digest))
-    head = models.head(network, read, len(facts.classes))
+    head = models.head(network, read, len(classes))
     checkpoints.put(network, head, weights)
-    return Trained(spec, read, bench, facts.classes, network, head)
+    return Trained(spec, read, bench, classes, network, head)
+
+
+def _classes_today(spec: TrialSpec, bench: Workbench) -> tuple[str, ...]:
+    """The classes of a trial whose sweep did not record them, where the data are the same."""
+    installed = catalog.find(bench.home, spec.dataset)
+    if installed is not None:
+        bench.splits(spec.dataset, spec.dataset_options, spec.dataset_digest)
+    return catalog.load(bench.home, spec.dataset, spec.dataset_options).facts.classes
 
 
 def _planned_again(spec: TrialSpec, recorded: Mapping[str, Any], bench: Workbench) -> Plan:
@@ -116,16 +124,18 @@ def predict(trained: Trained, images: Sequence[NDArray[np.uint8]]) -> NDArray[np
 def judge(trained: Trained, split: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The labels of a split and the probabilities that the network gives its examples.
 
-    "validation" is what the trial was judged by, also where that was a part of the training
-    split; any other split is taken whole. Features that are in the store are used.
+    "train" is what the trial was trained on and "validation" what it was judged by, also where
+    both are parts of the training split; any other split is taken whole. Features that are in
+    the store are used.
 
     Raises:
         NotFoundError: the dataset has no such split.
     """
     spec, plan, bench = trained.spec, trained.plan, trained.bench
     splits = bench.splits(spec.dataset, spec.dataset_options, spec.dataset_digest)
-    if split == "validation":
-        chosen = examples.select(splits, spec.limit)[1]
+    roles = {each.role: each for each in examples.select(splits, spec.limit)}
+    if split in roles:
+        chosen = roles[split]
     elif split in splits:
         chosen = Selection(split, split, np.arange(len(splits[split].labels)))
     else:

@@ -31,9 +31,8 @@ def rate(stage: Stage, values: Sequence[float], objective: Objective) -> float:
             return first * schedule.factor**epoch
         case "cosine":
             done = epoch / stage.epochs
-            return (
-                schedule.minimum + (first - schedule.minimum) * (1 + math.cos(math.pi * done)) / 2
-            )
+            least = min(schedule.minimum, first)
+            return least + (first - least) * (1 + math.cos(math.pi * done)) / 2
         case "plateau":
             return _after_plateaus(first, schedule, values, objective)
         case "own":

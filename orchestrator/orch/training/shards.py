@@ -11,7 +11,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Generator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orch.errors import StorageError
 from orch.home import locked, publishing
 
-PART = "data.npy.part"
+DATA = "data.npy"
+PART = f"{DATA}.part"
 LOCK = "lock"  # held for a moment, while files of the folder change their names
 MARKERS = "shards"
 SHARD_BYTES = 32 * 2**20
@@ -70,6 +72,7 @@ def fill(
 
     Raises:
         OSError: the disk is full or cannot be written; shards that are done stay.
+        StorageError: the array was removed meanwhile, by hand.
     """
     while not published() and (missing := _missing(place, layout)):
         worked = False
@@ -78,8 +81,24 @@ def fill(
                 worked = True
                 yield _done(place, layout)
         if not worked:
+            _require_begun(place, published)
             time.sleep(WAIT)
             yield _done(place, layout)
+
+
+def _require_begun(place: Path, published: Callable[[], bool]) -> None:
+    """Make sure that there is something to wait for.
+
+    Raises:
+        StorageError: the array was removed while it was filled.
+    """
+    with suppress(FileNotFoundError), locked(place / LOCK):
+        if (place / PART).exists() or published():
+            return
+    raise StorageError(
+        f"{place} was removed while it was filled; nothing else was lost",
+        "leave the store to orch cache clear",
+    )
 
 
 def _missing(place: Path, layout: Layout) -> list[tuple[int, int]]:
@@ -112,10 +131,12 @@ def begin(place: Path, layout: Layout, published: Callable[[], bool]) -> None:
         if published():
             return
         (place / MARKERS).mkdir(exist_ok=True)
+        if not part.exists() and (place / DATA).exists():  # killed just before it was published
+            os.replace(place / DATA, part)
         if part.exists() and part.stat().st_size == size:
             return
         forget(place)
-        (place / MARKERS).mkdir()
+        (place / MARKERS).mkdir(exist_ok=True)
         try:
             with part.open("wb") as file:
                 file.write(header(layout))
@@ -130,7 +151,7 @@ def forget(place: Path) -> None:
     """Delete a part and its markers, markers first."""
     for marker in sorted((place / MARKERS).glob("*")):
         marker.unlink(missing_ok=True)
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # gone, or a process that looks again has just claimed a shard
         (place / MARKERS).rmdir()
     (place / PART).unlink(missing_ok=True)
 
@@ -139,19 +160,23 @@ def _fill_one(place: Path, layout: Layout, shard: tuple[int, int], compute: Comp
     """Fill a shard if nobody else has or does; tell whether it was filled here."""
     start, stop = shard
     marker = _marker(place, shard)
-    try:
-        with locked(marker.with_suffix(".claim"), wait=False):
-            if marker.exists() or not (place / PART).exists():
-                return False
-            values = np.ascontiguousarray(compute(start, stop), layout.dtype)
-            if values.shape != (stop - start, *layout.shape[1:]):
-                raise ValueError(f"rows {start} to {stop} came as {values.shape}")
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(marker.with_suffix(".claim"), wait=False))
+        except (BlockingIOError, FileNotFoundError):  # claimed, or tidied by who published it
+            return False
+        if marker.exists() or not (place / PART).exists():
+            return False
+        values = np.ascontiguousarray(compute(start, stop), layout.dtype)
+        if values.shape != (stop - start, *layout.shape[1:]):
+            raise ValueError(f"rows {start} to {stop} came as {values.shape}")
+        try:
             _write(place / PART, len(header(layout)) + start * layout.row_bytes, values)
             with publishing(marker) as file:
                 file.write(hashlib.sha256(values.data.cast("B")).hexdigest().encode())
-            return True
-    except (BlockingIOError, FileNotFoundError):  # claimed, or published and tidied by another
-        return False
+        except FileNotFoundError:  # published and tidied by another meanwhile
+            return False
+        return True
 
 
 def _write(path: Path, offset: int, values: NDArray[Any]) -> None:

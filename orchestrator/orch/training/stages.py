@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from orch.contracts import Plan, Stage
+from orch.errors import StorageError
 from orch.training import checkpoints, cuts, fit, schedules, snapshots, warm
 from orch.training.cuts import Cut
 from orch.training.examples import Selection
@@ -42,10 +43,23 @@ def read(
     found = reader.affordable(cuts.of_plan(reader.facts, plan), roles)
     ready: list[Ready] = []
     for stage, cut, first in zip(plan.stages, found, cuts.trained_from(plan), strict=True):
-        train = yield from reader.read(roles[0], cut, found)
-        validation = yield from reader.read(roles[1], cut, found)
+        try:
+            train, validation = yield from _inputs(reader, roles, cut, found)
+        except StorageError as error:  # another trial has taken the room meanwhile
+            if not cut.layers:
+                raise
+            cut = Cut.none(error.message)
+            train, validation = yield from _inputs(reader, roles, cut, found)
         ready.append(Ready(stage, cut, first, train, validation))
     return ready
+
+
+def _inputs(
+    reader: Reader, roles: tuple[Selection, Selection], cut: Cut, wanted: Sequence[Cut]
+) -> Generator[Filling, None, tuple[Examples, Examples]]:
+    train = yield from reader.read(roles[0], cut, wanted)
+    validation = yield from reader.read(roles[1], cut, wanted)
+    return train, validation
 
 
 @dataclass

@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from orch.contracts import Plan
+from orch.errors import ClusterError
 from orch.home import Home, write_json
 from orch.training import fit, models, warm
 from orch.training.cuts import Cut
@@ -76,14 +78,14 @@ def costs(
     machine: Machine,
     measuring: Callable[[], bool],
 ) -> dict[int, Costs]:
-    """The costs at each of `cuts`, and at 0; measured once for each network, plan and machine.
+    """The costs at each of `cuts`; measured once for each network, plan and machine.
 
     `measuring` is called where something has to be measured, which takes a minute or so; where
     it says no, nothing is returned.
     """
     file = home.timings / f"{_name(network, plan, classes, machine)}.json"
     known = _read(file)
-    missing = sorted({0, *cuts} - known.keys())
+    missing = sorted(set(cuts) - known.keys())
     if missing:
         if not measuring():
             return {}
@@ -91,7 +93,7 @@ def costs(
             _Wanted(home, network, plan, classes, tuple(missing), machine.threads), machine
         )
         write_json(file, {str(cut): asdict(each) for cut, each in known.items()})
-    return {cut: known[cut] for cut in (0, *cuts)}
+    return {cut: known[cut] for cut in cuts}
 
 
 def _name(network: NetworkShape, plan: Plan, classes: int, machine: Machine) -> str:
@@ -115,11 +117,22 @@ def _read(file: Any) -> dict[int, Costs]:
 
 
 def _measured(wanted: _Wanted, machine: Machine) -> dict[int, Costs]:
-    """The mean over processes that measure the same at the same time."""
+    """The mean over processes that measure the same at the same time.
+
+    Raises:
+        ClusterError: one of them was killed.
+    """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(machine.processes, mp_context=context) as pool:
-        started = [pool.submit(_measure, wanted) for _ in range(machine.processes)]
-        found = [each.result() for each in started]
+    try:
+        with ProcessPoolExecutor(machine.processes, mp_context=context) as pool:
+            started = [pool.submit(_measure, wanted) for _ in range(machine.processes)]
+            found = [each.result() for each in started]
+    except BrokenProcessPool as error:
+        raise ClusterError(
+            f"a process that measured {wanted.network.name} was killed, most likely for want of "
+            "memory; nothing was started",
+            "--concurrent 1, or a smaller batch_size or image_size",
+        ) from error
     return {cut: _mean([each[cut] for each in found]) for cut in wanted.cuts}
 
 

@@ -71,14 +71,15 @@ def trial_steps(
         yield from watchdog.watched(_train(spec, bench, progress))
         failure = None
     except Exception as error:
-        failure = Failure(classify(error), first_line(error), traceback.format_exc())
+        hint = error.hint if isinstance(error, OrchError) else ""
+        failure = Failure(classify(error), first_line(error), traceback.format_exc(), hint)
     finally:
         watchdog.end()
         bench.store.release()
     if failure is None or failure.kind not in RESUMABLE:
         file.unlink(missing_ok=True)
     if failure is not None and failure.kind == "out of memory":
-        bench.models.clear()
+        bench.clear()
     best = progress.best
     return TrialOutcome(
         score=best.metrics[spec.objective.metric] if best else None,

@@ -19,7 +19,8 @@ from orch.contracts import Augmentation, Head, ImageInput, Layers, Plan, Stage
 from orch.training import models, optimizers, own_layers
 from orch.training.cuts import Cut
 
-ROOM = 2**30  # bytes of weights, gradients and optimizer state that warm models may take
+ROOM = 2**30  # bytes that warm models may take
+TRACED = 16 * 2**20  # bytes of a traced step, whatever its model's weights
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,12 @@ class WarmModels:
         self._models.clear()
         gc.collect()
 
+    def forget(self, network: NetworkShape) -> None:
+        """Drop the models of a network that is dropped itself."""
+        for key in [each for each in self._models if each.head.network == network]:
+            del self._models[key]
+        gc.collect()
+
     def _make_room(self, needed: int) -> None:
         """Drop what was not used for longest until a model that takes so many bytes fits."""
         dropped = False
@@ -125,10 +132,10 @@ class WarmModels:
 
 
 def _bytes(model: Any, accumulate: int) -> int:
-    """What weights that train take: with a gradient and two values of the optimizer for each,
-    and with the sum of gradients where they are accumulated.
+    """What a traced step takes, and weights that train: with a gradient and two values of the
+    optimizer for each, and with the sum of gradients where they are accumulated.
     """
-    return (16 if accumulate == 1 else 20) * sum(
+    return TRACED + (16 if accumulate == 1 else 20) * sum(
         math.prod(weight.shape) for weight in model.trainable_weights
     )
 

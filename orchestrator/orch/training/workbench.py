@@ -15,6 +15,8 @@ from orch.training.arrays import ArrayStore
 from orch.training.warm import NetworkShape, WarmModels
 from orch.training.watchdog import Watchdog
 
+MOST_NETWORKS = 4  # a search over image sizes has one for each
+
 
 @dataclass(frozen=True)
 class Keeping:
@@ -37,9 +39,9 @@ class Workbench:
     def __init__(self, home: Home, keeping: Keeping = Keeping()) -> None:
         self.home = home
         self.keeping = keeping
-        self.store = ArrayStore(home.store, keeping.verify, keeping.limit)
-        self.models = WarmModels()
         self.watchdog = Watchdog()
+        self.store = ArrayStore(home.store, keeping.verify, keeping.limit, self.watchdog.beat)
+        self.models = WarmModels()
         self._networks: dict[NetworkShape, tuple[Any, list[Any]]] = {}
         self._splits: dict[str, Mapping[str, Split]] = {}
 
@@ -49,12 +51,20 @@ class Workbench:
         Raises:
             DataError: the weights are not there, or are others now.
         """
-        if wanted not in self._networks:
-            self._networks[wanted] = self._loaded(wanted)
-        network, published = self._networks[wanted]
+        found = self._networks.pop(wanted, None)
+        while found is None and len(self._networks) >= MOST_NETWORKS:
+            oldest = next(iter(self._networks))
+            del self._networks[oldest]
+            self.models.forget(oldest)
+        network, published = self._networks[wanted] = found or self._loaded(wanted)
         for weight, value in zip(network.weights, published, strict=True):
             weight.assign(value)
         return network
+
+    def clear(self) -> None:
+        """Drop networks and models, where memory is short."""
+        self._networks.clear()
+        self.models.clear()
 
     def _loaded(self, wanted: NetworkShape) -> tuple[Any, list[Any]]:
         """A network and its published weights as tensors, from which they are put back fastest."""
