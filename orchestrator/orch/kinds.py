@@ -55,7 +55,7 @@ class OwnData:
     @property
     def words(self) -> str:
         """What names these files on a command line: the source, their kind, their labels."""
-        table = self.labels
+        table = None if "://" in self.source else self.labels  # a library has its own
         stated = {
             "--kind": self.kind if self.kind != USUAL_KIND else None,
             "--labels": table.path if table else None,
