@@ -151,21 +151,30 @@ def forget(place: Path) -> None:
     """Delete a part and its markers, markers first."""
     for marker in sorted((place / MARKERS).glob("*")):
         marker.unlink(missing_ok=True)
+    _tidy(place)
+    (place / PART).unlink(missing_ok=True)
+
+
+def _tidy(place: Path) -> None:
     with suppress(OSError):  # gone, or a process that looks again has just claimed a shard
         (place / MARKERS).rmdir()
-    (place / PART).unlink(missing_ok=True)
 
 
 def _fill_one(place: Path, layout: Layout, shard: tuple[int, int], compute: Compute) -> bool:
     """Fill a shard if nobody else has or does; tell whether it was filled here."""
     start, stop = shard
     marker = _marker(place, shard)
+    claim = marker.with_suffix(".claim")
     with ExitStack() as held:
         try:
-            held.enter_context(locked(marker.with_suffix(".claim"), wait=False))
+            held.enter_context(locked(claim, wait=False))
         except (BlockingIOError, FileNotFoundError):  # claimed, or tidied by who published it
             return False
-        if marker.exists() or not (place / PART).exists():
+        if not (place / PART).exists():  # published meanwhile: leave no claim behind
+            claim.unlink(missing_ok=True)
+            _tidy(place)
+            return False
+        if marker.exists():
             return False
         values = np.ascontiguousarray(compute(start, stop), layout.dtype)
         if values.shape != (stop - start, *layout.shape[1:]):
