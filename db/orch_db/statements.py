@@ -42,5 +42,5 @@ def insert_once(connection: Connection, table: type[Base], row: Mapping[str, Any
 
 
 def alive(deadline: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
-    """True while a hold lasts that ends at a deadline."""
-    return and_(deadline.is_not(None), deadline.between(Instant(), Instant() + LONGEST_HOLD))
+    """True while a hold lasts, before its deadline: in the same millisecond it is over."""
+    return and_(deadline.is_not(None), deadline > Instant(), deadline <= Instant() + LONGEST_HOLD)

@@ -9,12 +9,14 @@ from dataclasses import replace
 
 import pytest
 from orch_db_rows import dump, sweep
+from sqlalchemy import create_engine, select
 
 from orch_db.agenda import Decision, MoreTrials, NewSweep
 from orch_db.errors import LostLeadError, NameTakenError
 from orch_db.records import FireRecord, NoticeRecord, ScheduleRecord, SweepRecord
 from orch_db.service_queries import ServiceQueries
 from orch_db.service_store import ServiceStore
+from orch_db.statements import Instant, alive
 from orch_db.store import Store
 
 NOW = "2026-01-01T01:00:02.000+00:00"
@@ -121,6 +123,14 @@ def test_who_was_not_heard_of_makes_way_and_may_lead_again_as_new(
     assert other.lead(0)
     assert store.lead(60)
     assert leads(queries) == ("me", 4, True)
+
+
+def test_a_hold_is_over_in_the_millisecond_it_ends() -> None:
+    engine = create_engine("sqlite://")  # 'now' is one instant throughout a statement
+    with engine.connect() as connection:
+        (over, lasting), *_ = connection.execute(select(alive(Instant()), alive(Instant() + 1)))
+    engine.dispose()
+    assert (bool(over), bool(lasting)) == (False, True)
 
 
 def test_of_many_services_that_would_lead_one_does(
