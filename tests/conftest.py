@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 hypothesis.settings.register_profile("orch", deadline=None)  # a busy machine is no fault
 hypothesis.settings.load_profile("orch")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a suite that a shell put aside: "&"
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).parent.parent
 REAL_DATA = Path(os.environ.get("ORCH_TEST_DATA", REPOSITORY.parent / "shared" / "data"))

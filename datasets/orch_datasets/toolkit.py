@@ -223,7 +223,10 @@ def class_files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]
     for index, name in enumerate(classes):
         place = folder / name
         if not place.is_dir():
-            raise DataError(f"{place} is missing: every class needs a folder of images")
+            raise DataError(
+                f"{place} is missing: every class needs a folder of images; nothing was changed",
+                "name an archive or folder of this dataset",
+            )
         images = sorted(p for p in place.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         if not images:
             raise DataError(f"{place} holds no image ({', '.join(IMAGE_SUFFIXES)})")

@@ -161,9 +161,9 @@ def merge(
 def _check_range(parameter: Parameter, domain: Domain) -> None:
     if not space.within(domain, parameter.allowed):
         raise UsageError(
-            f"{parameter.name}={space.render(domain)} is out of range: "
-            f"{space.render(parameter.allowed)} is allowed",
-            f"{parameter.name} is {parameter.help}",
+            f"{parameter.name}={space.render(domain)} is not within "
+            f"{space.render(parameter.allowed)}, which is allowed ({parameter.help})",
+            f"-S {parameter.name}={space.render_value(parameter.default)}",
         )
 
 

@@ -48,6 +48,11 @@ def test_the_plan_says_what_is_stored_and_what_that_spares(
     assert "expected for 12 trials to their last epoch" in shown.err
     orch(*WORDS)
     assert measured == ["vgg-mini"], "it is measured once"
+    orch(*WORDS, "--measure")
+    assert measured == ["vgg-mini"] * 2, "or when that is wanted"
+    refused = orch("sweep", "digits", "--measure")
+    assert refused.code == 2
+    assert "--measure is for --dry-run; nothing was started" in refused.err
 
 
 def test_the_plan_as_json(orch: Callable[..., Any], measured: list[str]) -> None:

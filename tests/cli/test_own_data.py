@@ -152,6 +152,7 @@ def test_a_damaged_manifest_is_mended_by_adding_the_folder_again(orch, here: Pat
         (["check", "hf://cats"], 2, ["not here yet", "orch datasets add hf://cats --name cats"]),
         (["check", "absent", "--kind", "audio"], 3, ["no dataset is called 'absent'"]),
         (["check", "My Photos", "--kind", "audio"], 3, ["orch datasets add './My Photos'"]),
+        (["add", "new", "--from", "My Photos"], 3, ["orch datasets add 'My Photos' --name new"]),
         (["add", "absent", "--link"], 3, ["no dataset is called 'absent'"]),
         (["check", "./absent"], 4, ["./absent does not exist"]),
         (["check", "digits", "--kind", "audio"], 2, ["digits knows its own files"]),

@@ -10,6 +10,7 @@ import shutil
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -282,3 +283,17 @@ def test_weights_that_are_damaged_are_named(
     assert ran.code == 4
     assert "is damaged" in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_an_exported_sigmoid_has_a_column_for_each_class(tmp_path: Path) -> None:
+    import keras
+
+    here = keras.Input((3,))
+    head = keras.Model(here, keras.layers.Dense(1, activation="sigmoid")(here))
+    trained = SimpleNamespace(model=head, classes=("cat", "dog"))
+    inference.Trained.exported.fget(trained).save(tmp_path / "model.keras")
+    model = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    inputs = np.arange(6, dtype=np.float32).reshape(2, 3)
+    dog = np.asarray(head.predict(inputs, verbose=0))
+    expected = np.concatenate([1 - dog, dog], axis=1)
+    assert np.asarray(model.predict(inputs, verbose=0)) == pytest.approx(expected, abs=1e-6)

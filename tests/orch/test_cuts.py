@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from orch.contracts import BackboneFacts, LayerFacts
+from orch.contracts import (
+    BackboneFacts,
+    Head,
+    ImageInput,
+    LayerFacts,
+    Optimizer,
+    Plan,
+    Stage,
+)
 from orch.testing import TINY_BACKBONE
 from orch.training import cuts
 from orch.training.cuts import Cut
@@ -111,3 +119,10 @@ def test_a_random_layer_at_the_beginning_is_the_reason() -> None:
     cut = cuts.choose(backbone, 3)
     assert cut.layers == 0
     assert "gaussiannoise1" in cut.reason
+
+
+def test_what_is_planned_keeps_to_what_the_sweep_stores() -> None:
+    stage = Stage(5, Optimizer(), epochs=1, batch_size=4)
+    plan = Plan(ImageInput((32, 32)), Head(), (stage,))
+    for stored, name in ((None, "pool2"), ((3, 5), "pool2"), ((3,), "pool1"), ((), "none")):
+        assert cuts.planned(TINY_BACKBONE, plan, stored).name == name

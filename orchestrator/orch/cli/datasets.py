@@ -94,7 +94,7 @@ def add(
     if own_data.is_own(name, called):
         own_data.add(name, called, flags, source, options.read(chosen, split))
         return
-    own_data.require_known(enter()[1], name)
+    own_data.require_known(enter()[1], name, source)
     flags.refuse(name)
     _add(name, source, options.read(chosen, split))
 

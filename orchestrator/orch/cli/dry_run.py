@@ -17,11 +17,13 @@ from orch.settings import Settings
 from orch.trials import to_json
 
 
-def show_plan(planned: PlannedSweep, settings: Settings, home: Home, as_json: bool) -> None:
-    """Print the sweep that would run; nothing is recorded."""
+def show_plan(
+    planned: PlannedSweep, settings: Settings, home: Home, as_json: bool, again: bool
+) -> None:
+    """Print the sweep that would run; nothing is recorded. `again` measures what was measured."""
     spec = planned.spec
     with steps() as progress:
-        expected = expect(planned, settings, home, progress)
+        expected = expect(planned, settings, home, progress, again)
     assert expected is not None
     needed = need(planned, home, slots_here(settings, spec.trials).concurrent, settings.cache_bytes)
     if as_json:

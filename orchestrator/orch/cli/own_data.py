@@ -178,8 +178,9 @@ def _usual_name(word: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", plain).strip("-._")
 
 
-def require_known(home: Home, name: str) -> None:
-    """Make sure that a word is a dataset's name, or say that a folder of that name is meant.
+def require_known(home: Home, name: str, source: Path | None = None) -> None:
+    """Make sure that a word is a dataset's name, or say that a folder is meant: one of that name,
+    or the `source` that the files are to come from.
 
     Raises:
         NotFoundError: it is none.
@@ -188,8 +189,11 @@ def require_known(home: Home, name: str) -> None:
 
     known = catalog.names(home)
     if name not in known:
-        here = f"orch datasets add {shlex.quote(f'./{name}')}"
-        hint = here if Path(name).exists() else "orch datasets"
+        hint = "orch datasets"
+        if source is not None:
+            hint = f"orch datasets add {shlex.quote(str(source))} --name {shlex.quote(name)}"
+        elif Path(name).exists():
+            hint = f"orch datasets add {shlex.quote(f'./{name}')}"
         raise NotFoundError.among("dataset", name, known, hint)
 
 

@@ -51,10 +51,15 @@ def sweep(
     detach: options.Detach = False,
     priority: options.Priority = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="With --dry-run: measure this machine again.")
+    ] = False,
     strict: options.Strict = False,
     as_json: output.Json = False,
 ) -> None:
     """Try configurations of a strategy on a dataset and rank them."""
+    if measure and not dry_run:
+        raise UsageError("--measure is for --dry-run; nothing was started", "--dry-run --measure")
     words = _words(_told(file), {**options.said(context.params), "name": name})
     if detach or client() is not None:
         options.require_for_service(dry_run=dry_run, ray_address=ray_address)
@@ -70,7 +75,7 @@ def sweep(
     if dry_run:
         from orch.cli.dry_run import show_plan
 
-        show_plan(planned, settings, home, as_json)
+        show_plan(planned, settings, home, as_json, measure)
         return
     run_and_show(planned, settings, home, strict=strict, as_json=as_json, fresh=True)
 

@@ -34,7 +34,7 @@ def sweep_result(record: SweepRecord, trials: Sequence[TrialRecord], top: int = 
     if rows:
         planned = len(trials) if record.state == "completed" else int(record.spec["trials"])
         wanted = output.count(planned, "trial")
-        title = f"{record.name} on {record.backbone}: {len(best)} of {wanted}"
+        title = f"{record.name} on {record.backbone}: the best {len(best)} of {wanted}"
         output.show_table(columns, rows, title)
     failures(trials)
 

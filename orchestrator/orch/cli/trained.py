@@ -169,7 +169,7 @@ def export(
     trained = _load(trial)
     unfinished = to.with_name(f".{to.name}")
     try:
-        trained.model.save(unfinished)
+        trained.exported.save(unfinished)
         unfinished.replace(to)
     except OSError as error:
         raise cannot_write(to, error) from error

@@ -20,9 +20,14 @@ SHARE = 0.7  # of the memory, as Ray has it for tasks
 
 
 def expect(
-    planned: PlannedSweep, settings: Settings, home: Home, progress: Progress | None
+    planned: PlannedSweep,
+    settings: Settings,
+    home: Home,
+    progress: Progress | None,
+    again: bool = False,
 ) -> Expected | None:
-    """The time and the bytes that a sweep will take; measured now where it is not known yet.
+    """The time and the bytes that a sweep will take; measured now where it is not known yet, or
+    `again`.
 
     Without `progress` nothing is measured, and None is returned where something would have to be.
     """
@@ -40,6 +45,7 @@ def expect(
         wanted,
         Machine(slots.concurrent, slots.cpus),
         _announcing(spec.backbone, progress),
+        again,
     )
     if not known:
         return None

@@ -129,13 +129,14 @@ class Scheduler:
         """What one instant leads to: a sweep, more trials for one, or a reason for neither."""
         former = former or self._last_sweep(schedule)
         words = SweepWords.from_json(schedule.words)
+        watched = schedule.mode == "if-changed"
         fire = FireRecord(
             schedule_id=schedule.id,
             due_at=written(instant),
             state="fired",
             late_seconds=max(0.0, (now - instant).total_seconds()),
             created_at=written(now),
-            fingerprint=planning.fingerprint(words, self.home),
+            fingerprint=planning.fingerprint(words, self.home) if watched else None,
         )
         if schedule.mode == "extend" and former and former.state != "cancelled":
             return self._extended(schedule, words, former, fire)

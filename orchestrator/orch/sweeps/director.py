@@ -6,7 +6,7 @@ Everything that happens becomes a row before anything else follows from it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -58,6 +58,7 @@ class SweepRun:
     home: Home
     in_flight: int
     kept: Kept
+    stored: Sequence[int] | None = None
     history: History = field(default_factory=History)
     waiting: list[TrialRecord] = field(default_factory=list[TrialRecord])
     next_number: int = 0
@@ -282,7 +283,7 @@ class SweepRun:
             seed=trial.seed,
             params=params,
             plan=to_json(plan) if plan else {},
-            cut=cuts.of_plan(self.problem.backbone, plan)[-1].name if plan else None,
+            cut=cuts.planned(self.problem.backbone, plan, self.stored).name if plan else None,
             created_at=now(),
         )
         self.store.add_trial(record)

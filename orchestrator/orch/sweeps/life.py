@@ -255,6 +255,7 @@ def director(
         home=home,
         in_flight=in_flight,
         kept=Kept(home.checkpoints, spec.keep, spec.objective),
+        stored=spec.stored_cuts if settings.store_features else (),
     )
 
 

@@ -66,6 +66,11 @@ def among(cut: Cut, stored: Sequence[int] | None, facts: BackboneFacts) -> Cut:
     return Cut(depth, facts.layers[depth - 1].name, why) if depth else Cut.none(why)
 
 
+def planned(facts: BackboneFacts, plan: Plan, stored: Sequence[int] | None) -> Cut:
+    """What the last stage of a plan is to start from in a sweep that stores these cuts."""
+    return among(of_plan(facts, plan)[-1], stored, facts)
+
+
 def trained_from(plan: Plan) -> list[int]:
     """For each stage, the number of leading layers that neither it nor one before it trains."""
     return list(accumulate((stage.frozen_layers for stage in plan.stages), min))

@@ -44,6 +44,17 @@ class Trained:
         plan = replace(self.plan, augmentation=replace(self.plan.augmentation, layers=None))
         return models.trained_part(self.network, self.spec.backbone, plan, WHOLE, self.head)
 
+    @property
+    def exported(self) -> Any:
+        """The same with a column for every class, also where the head is one sigmoid."""
+        import keras
+
+        model = self.model
+        if model.output.shape[-1] == len(self.classes):
+            return model
+        first = keras.layers.Rescaling(-1.0, offset=1.0)(model.output)
+        return keras.Model(model.input, keras.layers.Concatenate()([first, model.output]))
+
 
 def load(spec: TrialSpec, plan: Mapping[str, Any], bench: Workbench) -> Trained:
     """Put the kept weights of a trial into its network; `plan` is its plan as plain values.

@@ -77,14 +77,15 @@ def costs(
     cuts: Sequence[int],
     machine: Machine,
     measuring: Callable[[], bool],
+    again: bool = False,
 ) -> dict[int, Costs]:
-    """The costs at each of `cuts`; measured once for each network, plan and machine.
+    """The costs at each of `cuts`; measured once for each network, plan and machine, or `again`.
 
     `measuring` is called where something has to be measured, which takes a minute or so; where
     it says no, nothing is returned.
     """
     file = home.timings / f"{_name(network, plan, classes, machine)}.json"
-    known = _read(file)
+    known = {} if again else _read(file)
     missing = sorted(set(cuts) - known.keys())
     if missing:
         if not measuring():
